@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+# Reads the output of `ctest --extra-verbose` and counts single TAP tests.
+# Called by scripts/test.sh, which sets `suite`.  Prints one line per fact:
+#   pass N
+#   fail SUITE: TEST: what
+#   skip SUITE: TEST: what # reason
+# A test that printed no TAP counts once, by its exit code.  A test whose exit
+# code says failure though all of its TAP lines are good is a failure too (it
+# crashed, or ran out of time), and so is a plan that was not fulfilled.
+
+function note_fail(what) { printf "fail %s: %s\n", suite, what; fails++ }
+function note_skip(what) { printf "skip %s: %s\n", suite, what }
+
+# "12: text": output of test 12.
+/^[0-9]+: / {
+	id = $1; sub(/:$/, "", id)
+	line = $0; sub(/^[0-9]+: /, "", line)
+	if (line ~ /^1\.\.[0-9]+/) {
+		plan = line; sub(/^1\.\./, "", plan)
+		planned[id] += plan + 0; has_plan[id] = 1
+		if (plan + 0 == 0 && line ~ /[Ss][Kk][Ii][Pp]/) {
+			sub(/^[^#]*# */, "", line)
+			whole_skip[id] = line
+		}
+	} else if (line ~ /^ok( |$)/) {
+		seen[id]++
+		if (line ~ /# *[Ss][Kk][Ii][Pp]/) {
+			sub(/^ok[ 0-9]*-? */, "", line)
+			skips[id, ++nskips[id]] = line
+		} else {
+			good[id]++
+		}
+	} else if (line ~ /^not ok( |$)/) {
+		seen[id]++
+		sub(/^not ok[ 0-9]*-? */, "", line)
+		bads[id, ++nbads[id]] = line
+	} else if (line ~ /^[Ss]kip/) {
+		said[id] = line
+	}
+	next
+}
+
+# " 3/12 Test  #4: name .......   Passed    0.01 sec"
+/^ *[0-9]+\/[0-9]+ Test +#[0-9]+: / {
+	match($0, /#[0-9]+: /)
+	id = substr($0, RSTART + 1, RLENGTH - 3)
+	rest = substr($0, RSTART + RLENGTH)
+	name = rest; sub(/ .*/, "", name)
+	if (rest ~ /\*\*\*Skipped/) state = "skip"
+	else if (rest ~ /[ .]Passed /) state = "pass"
+	else if (rest ~ /\*\*\*Timeout/) state = "timeout"
+	else if (rest ~ /Not Run/) state = "not run"
+	else state = "fail"
+	finish(id, name, state)
+}
+
+function finish(id, name, state,   i) {
+	passes += good[id]
+	for (i = 1; i <= nskips[id]; i++)
+		note_skip(name ": " skips[id, i])
+	for (i = 1; i <= nbads[id]; i++)
+		note_fail(name ": " bads[id, i])
+	if (has_plan[id] && seen[id] != planned[id])
+		note_fail(name ": planned " planned[id] " tests, ran " (seen[id] + 0))
+	if (state == "timeout" || state == "not run")
+		note_fail(name ": " state)
+	else if (state == "fail" && !nbads[id])
+		note_fail(name ": exit code says failure")
+	else if (state == "skip" && !seen[id])
+		note_skip(name ": " (whole_skip[id] ? whole_skip[id] : said[id] ? said[id] : "no reason given"))
+	else if (state == "pass" && !seen[id])
+		passes++
+}
+
+END { printf "pass %d\n", passes }
