@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * inject_arch.h - the processor-dependent part of the injection: registers, the
+ * system call instruction, system call numbers.  Used by inject_remote.c and
+ * inject_target.c.
+ *
+ * x86-64 only.  On arm64 the kernel settles how an interrupted call restarts
+ * before the stop and keeps that where ptrace cannot see it, so the same steps
+ * would make a nanosleep start over: there PML_INJECT_ARCH is 0 and the
+ * injection is refused in words.
+ */
+#ifndef PML_INJECT_ARCH_H
+#define PML_INJECT_ARCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/user.h>
+#include <sys/syscall.h>
+
+#if defined(__x86_64__) && !defined(__ILP32__)
+#define PML_INJECT_ARCH 1
+
+typedef struct user_regs_struct pml_regs;
+
+/* `syscall`, in memory order. */
+static const unsigned char pml_syscall_insn[2] = { 0x0f, 0x05 };
+
+static inline bool pml_word_is_syscall(long word)
+{
+	return (word & 0xffff) == 0x050f;
+}
+
+/* Only a 64-bit code segment runs our instruction as meant. */
+static inline bool pml_regs_are_64bit(const pml_regs *regs)
+{
+	return (regs->cs & 0xffff) == 0x33;
+}
+
+static inline uint64_t pml_regs_ip(const pml_regs *regs)
+{
+	return regs->rip;
+}
+
+static inline long pml_regs_result(const pml_regs *regs)
+{
+	return (long)regs->rax;
+}
+
+/* The system call that the thread was in when it stopped, or -1. */
+static inline long pml_regs_call(const pml_regs *regs)
+{
+	return (long)regs->orig_rax;
+}
+
+/* Makes the thread do call nr; orig_rax = -1 keeps the kernel from restarting another. */
+static inline void pml_regs_set_call(pml_regs *regs, uint64_t insn, long nr, long arg)
+{
+	regs->rip = insn;
+	regs->rax = (unsigned long)nr;
+	regs->rdi = (unsigned long)arg;
+	regs->orig_rax = ~0UL;
+}
+
+/* For tests alone: a change that a program must notice. */
+static inline void pml_regs_spoil(pml_regs *regs)
+{
+	regs->r12 ^= 1;
+}
+
+/*
+ * The kernel ends a few sleeping calls with EINTR at any stop, even though no
+ * handler runs.  ERESTARTNOHAND in its place makes it decide anew when the
+ * thread goes on: EINTR if a handler runs, else the call starts again.  Only
+ * for calls that have done nothing yet when they return EINTR.
+ */
+static inline void pml_regs_hide_stop(pml_regs *regs)
+{
+	const long eintr = -4, erestartnohand = -514;
+
+	if ((long)regs->rax != eintr)
+		return;
+	switch ((long)regs->orig_rax) {
+	case SYS_epoll_wait:
+	case SYS_epoll_pwait:
+	case SYS_epoll_pwait2:
+	case SYS_semop:
+	case SYS_semtimedop:
+	case SYS_rt_sigtimedwait:
+	case SYS_io_getevents:
+		regs->rax = (unsigned long)erestartnohand;
+		break;
+	default:
+		break;
+	}
+}
+#else
+#define PML_INJECT_ARCH 0
+#endif
+
+#endif /* PML_INJECT_ARCH_H */

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where a drain reports to: straight into one reader's result when nobody else
+ * reads, otherwise into every reader's set.  Called by the back-ends.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#ifdef PML_TEST_HOOKS
+#include <stdlib.h>
+#include <string.h>
+#endif
+
+int pml_sink_open(struct pml_sink *s, struct pml *t, struct pml_proc *p, struct pml_reader *r,
+		  bool to_sets, uint64_t pages_left)
+{
+	s->t = t;
+	s->pid = (uint32_t)p->pid;
+	s->slot = p->slot;
+	s->out = r->ranges.p;
+	s->n = r->result.nranges;
+	s->cap = r->ranges.len / sizeof(struct pml_range);
+	if (s->cap > t->max_ranges)
+		s->cap = t->max_ranges;
+	s->pages_left = pages_left;
+	s->to_sets = to_sets;
+	return 0;
+}
+
+static void emit_to_sets(struct pml_sink *s, const struct pml_range *r)
+{
+	for (struct pml_reader *rd = s->t->readers; rd; rd = rd->next) {
+		struct pml_set *set = pml_reader_set(rd, s->slot);
+
+		if (!set || pml_set_add(set, r))
+			rd->lost = true;
+	}
+}
+
+#ifdef PML_TEST_HOOKS
+/* A negative control: one page in a hundred reports is dropped. */
+static bool drop_this(void)
+{
+	static unsigned int n;
+	const char *how = getenv("PML_TEST_BREAK");
+
+	return how && strcmp(how, "drop-page") == 0 && ++n % 100 == 0;
+}
+#endif
+
+void pml_sink_emit(struct pml_sink *s, uint64_t start, uint64_t end, uint64_t granule,
+		   uint32_t events, enum pml_known known, enum pml_reason reason)
+{
+	struct pml_range r = {
+		.start = start, .end = end, .granule = granule, .pid = s->pid,
+		.events = (uint16_t)events, .known = (uint8_t)known, .reason = (uint8_t)reason,
+	};
+	struct pml_range *last = s->n ? s->out + s->n - 1 : NULL;
+
+#ifdef PML_TEST_HOOKS
+	if (drop_this())
+		return;
+#endif
+	if (s->to_sets) {
+		emit_to_sets(s, &r);
+		return;
+	}
+	if (s->pages_left != UINT64_MAX) {
+		uint64_t pages = (end - start) >> s->t->page_shift;
+
+		s->pages_left -= pages < s->pages_left ? pages : s->pages_left;
+	}
+	if (last && last->end == start && last->pid == r.pid && last->granule == granule &&
+	    last->events == r.events && last->known == r.known && last->reason == r.reason) {
+		last->end = end;
+		return;
+	}
+	if (s->out && s->n < s->cap) {
+		s->out[s->n++] = r;
+		return;
+	}
+	/* a back-end that did not ask for room: never silently */
+	for (struct pml_reader *rd = s->t->readers; rd; rd = rd->next)
+		rd->lost = true;
+}

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+/* Work that is done while a process stands still; see standstill.h. */
+#define _GNU_SOURCE
+#include "standstill.h"
+#include "inject_arch.h"
+#include "message.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/ptrace.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* How long the threads may take to stop; a stopped world must not wait longer. */
+#define STOP_LIMIT_NS 200000000ull
+#define LATE_LIMIT_NS 2000000000ull	/* for those that have not stopped by then */
+#define STEP_NS 20000
+#define STACK_SIZE 65536u
+
+struct stop {
+	struct pml_proc *p;
+	int (*work)(void *arg);
+	void *arg;
+	int32_t caller;		/* the thread that is left alone; 0: none */
+	int result;
+	bool stood;
+	struct pml_buf tids;	/* int32_t */
+	size_t ntids;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+static long trace(long request, int32_t tid, unsigned long addr, unsigned long data)
+{
+	return syscall(SYS_ptrace, request, (long)tid, addr, data);
+}
+
+/* Whether the thread has ended, so that it need not be stopped. */
+static bool has_ended(int tasks, int32_t tid)
+{
+	char name[32], num[24], text[512];
+	const char *at;
+	ssize_t n;
+	int fd;
+
+	pml_words(name, sizeof(name), pml_number(num, (uint64_t)tid), "/stat");
+	fd = openat(tasks, name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return true;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return true;
+	text[n] = '\0';
+	at = strrchr(text, ')');
+	return at && at[1] == ' ' && (at[2] == 'Z' || at[2] == 'X');
+}
+
+static bool is_known(const struct stop *s, int32_t tid)
+{
+	const int32_t *tids = s->tids.p;
+
+	if (tid == s->caller)
+		return true;
+	for (size_t i = 0; i < s->ntids; i++)
+		if (tids[i] == tid)
+			return true;
+	return false;
+}
+
+static int seize(struct stop *s, int tasks, int32_t tid)
+{
+	if (pml_buf_reserve(s->p->pool, &s->tids, (s->ntids + 1) * sizeof(tid)))
+		return -ENOMEM;
+	if (trace(PTRACE_SEIZE, tid, 0, 0))
+		return has_ended(tasks, tid) ? 0 : -EPERM;
+	((int32_t *)s->tids.p)[s->ntids++] = tid;
+	trace(PTRACE_INTERRUPT, tid, 0, 0);
+	return 0;
+}
+
+/* Seizes the threads that are new since the last look. */
+static int seize_new(struct stop *s, size_t *found)
+{
+	char entries[2048] __attribute__((aligned(8)));
+	int tasks = openat(s->p->dirfd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int err = 0;
+	long n;
+
+	*found = 0;
+	if (tasks < 0)
+		return -ESRCH;
+	while (!err && (n = syscall(SYS_getdents64, tasks, entries, sizeof(entries))) > 0) {
+		for (long at = 0; at < n && !err;) {
+			int32_t tid = (int32_t)strtol(entries + at + 19, NULL, 10);
+			size_t before = s->ntids;
+			uint16_t len;
+
+			memcpy(&len, entries + at + 16, sizeof(len));
+			if (tid > 0 && !is_known(s, tid)) {
+				err = seize(s, tasks, tid);
+				*found += s->ntids - before;
+			}
+			at += len;
+		}
+	}
+	close(tasks);
+	return err;
+}
+
+/* Some calls would end early, with EINTR, because of the stop alone. */
+static void hide_stop(int32_t tid)
+{
+#if PML_INJECT_ARCH
+	pml_regs regs, before;
+	struct iovec iov = { &regs, sizeof(regs) };
+
+	if (trace(PTRACE_GETREGSET, tid, NT_PRSTATUS, (unsigned long)&iov) ||
+	    iov.iov_len != sizeof(regs))
+		return;
+	before = regs;
+	pml_regs_hide_stop(&regs);
+	if (memcmp(&before, &regs, sizeof(regs)) != 0)
+		trace(PTRACE_SETREGSET, tid, NT_PRSTATUS, (unsigned long)&iov);
+#else
+	(void)tid;
+#endif
+}
+
+/*
+ * Waits until the thread is stopped, or has ended.  What it stops for is looked
+ * at and left where it is (WNOWAIT): a signal that was on its way is delivered
+ * when the thread goes on.
+ */
+static int wait_stopped(int32_t tid, uint64_t deadline)
+{
+	const int how = WSTOPPED | WEXITED | WNOHANG | WNOWAIT | __WALL;
+	const struct timespec step = { 0, STEP_NS };
+
+	for (;;) {
+		siginfo_t info;
+
+		memset(&info, 0, sizeof(info));
+		if (syscall(SYS_waitid, P_PID, tid, &info, how, NULL) < 0)
+			return 0;
+		if (info.si_pid == tid) {
+			if (info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED)
+				hide_stop(tid);
+			return 0;
+		}
+		if (now_ns() > deadline)
+			return -EBUSY;
+		nanosleep(&step, NULL);
+	}
+}
+
+static int stop_all(struct stop *s)
+{
+	uint64_t deadline = now_ns() + STOP_LIMIT_NS;
+	size_t done = 0, found;
+
+	do {
+		int err = seize_new(s, &found);
+
+		for (; !err && done < s->ntids; done++)
+			err = wait_stopped(((int32_t *)s->tids.p)[done], deadline);
+		if (err)
+			return err;
+	} while (found);
+	return 0;
+}
+
+/*
+ * Not all have stopped, but all have the request to, and will when they get a
+ * processor: let go one by one, those that stand first, so that none of their
+ * calls fails for it.
+ */
+static void let_go_late(struct stop *s)
+{
+	const uint64_t deadlines[] = { 0, now_ns() + LATE_LIMIT_NS };
+
+	for (size_t turn = 0; turn < 2; turn++)
+		for (size_t i = 0; i < s->ntids; i++) {
+			int32_t tid = ((int32_t *)s->tids.p)[i];
+
+			if (!wait_stopped(tid, deadlines[turn]))
+				trace(PTRACE_DETACH, tid, 0, 0);
+		}
+}
+
+static int helper(void *arg)
+{
+	struct stop *s = arg;
+
+	s->stood = stop_all(s) == 0;
+	s->result = s->work(s->arg);
+	if (!s->stood)
+		let_go_late(s);
+	/* its end lets all of them go on */
+	return 0;
+}
+
+/* A process that was stopped by a job-control signal stops again by itself when
+ * it is let go: it is waited for, so that it is seen as it was found. */
+static void wait_job_stop(const struct pml_proc *p)
+{
+	const struct timespec step = { 0, 5 * STEP_NS };
+
+	for (int i = 0; i < 200; i++) {
+		char text[512];
+		const char *at;
+		ssize_t n = pread(p->status_fd, text, sizeof(text) - 1, 0);
+
+		text[n > 0 ? n : 0] = '\0';
+		at = strstr(text, "\nState:\t");
+		if (!at || at[8] == 'T')
+			return;
+		nanosleep(&step, NULL);
+	}
+}
+
+/* How many threads the calling process has. */
+static bool is_alone(const struct pml_proc *p)
+{
+	char text[4096];
+	const char *at;
+	ssize_t n = pread(p->status_fd, text, sizeof(text) - 1, 0);
+
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	at = strstr(text, "\nThreads:");
+	return at && strtol(at + 9, NULL, 10) == 1;
+}
+
+static int run_helper(struct stop *s)
+{
+	sigset_t all, before;
+	char *stack;
+	pid_t pid;
+
+	stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (stack == MAP_FAILED)
+		return -ENOMEM;
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	/* no signal at its end: the program's own wait() does not see it */
+	pid = clone(helper, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK, s);
+	if (pid > 0)
+		while (waitpid(pid, NULL, __WCLONE) < 0 && errno == EINTR)
+			;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	munmap(stack, STACK_SIZE);
+	return pid > 0 ? 0 : -EAGAIN;
+}
+
+#ifdef PML_TEST_HOOKS
+/* A negative control: nobody is stopped, and nobody is told. */
+static bool is_broken(void)
+{
+	const char *how = getenv("PML_TEST_BREAK");
+
+	return how && strcmp(how, "no-stop") == 0;
+}
+#endif
+
+int pml_standstill(struct pml_proc *p, int (*work)(void *arg), void *arg, bool *stood)
+{
+	struct stop s = {
+		.p = p, .work = work, .arg = arg, .result = -ECANCELED,
+		.caller = p->self ? (int32_t)syscall(SYS_gettid) : 0,
+	};
+
+#ifdef PML_TEST_HOOKS
+	if (is_broken()) {
+		*stood = true;
+		return work(arg);
+	}
+#endif
+	if (p->self && is_alone(p)) {
+		*stood = true;
+		return work(arg);
+	}
+	if (run_helper(&s)) {
+		*stood = false;
+		return work(arg);
+	}
+	pml_buf_free(&s.tids);
+	if (p->stopped)
+		wait_job_stop(p);
+	*stood = s.stood;
+	return s.result;
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/* Registering memory with a userfaultfd; see uffd.h. */
+#define _GNU_SOURCE
+#include "uffd.h"
+#include "kernel_abi.h"
+
+#include <errno.h>
+
+static int register_range(int uffd, uint64_t start, uint64_t end)
+{
+	struct uffdio_register r = {
+		.range = { .start = start, .len = end - start },
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+
+	if (ioctl(uffd, UFFDIO_REGISTER, &r))
+		return -errno;
+	/* taken, but not to be protected: files, where writes wait for somebody */
+	return r.ioctls & (1ull << _UFFDIO_WRITEPROTECT) ? 0 : -EINVAL;
+}
+
+/* Whether b is the mapping after a.  What was refused before may be another by now. */
+static bool are_neighbours(const struct pml_area *a, const struct pml_area *b)
+{
+	return !((a->flags | b->flags) & PML_AREA_HUGETLB) && a->around_end >= b->start &&
+	       b->around_start <= a->end;
+}
+
+/*
+ * The area with the space around it, which may be the neighbours' by now: they can
+ * have grown into it, and to register a part of them would split them.  So each is
+ * registered too, if it can be: the one below from its start on, the one above with
+ * the space behind it, because what grows, grows upwards.
+ */
+static int register_around(struct pml_proc *p, int uffd, const struct pml_area *a)
+{
+	const struct pml_area *first = pml_areas_at(&p->pieces), *last = first + p->pieces.n - 1;
+	const uint64_t part = a->flags & PML_AREA_HUGETLB ? (1ull << a->granule_shift) - 1 : 0;
+	/* huge pages by whole ones */
+	const uint64_t start = (a->around_start + part) & ~part, end = a->around_end & ~part;
+	const struct pml_area *below = a, *above = a;
+	int err = -EINVAL;
+
+	/* pieces of the same mapping have the same space around it */
+	while (below > first && below->around_start == a->around_start)
+		below--;
+	while (above < last && above->around_end == a->around_end)
+		above++;
+	if (!are_neighbours(below, a))
+		below = a;
+	if (!are_neighbours(a, above))
+		above = a;
+	while (below > first && below != a && below[-1].around_start == below->around_start)
+		below--;
+	if (below != a && above != a)
+		err = register_range(uffd, below->start, above->around_end);
+	if (err && below != a)
+		err = register_range(uffd, below->start, end);
+	if (err && above != a)
+		err = register_range(uffd, start, above->around_end);
+	return err ? register_range(uffd, start, end) : 0;
+}
+
+/* How often a mapping is looked at again whose surroundings change all the time. */
+#define TRIES 4
+
+/*
+ * What is around the area now.  0: something else than before; -EALREADY: nothing
+ * has changed; -ENOMEM: the area is no longer there, or not in one piece.
+ */
+static int look_again(struct pml_proc *p, struct pml_area *a)
+{
+	struct pml_maps_facts facts;
+	int err = pml_maps_read(p->maps_fd, p->pool, &p->text, &p->scratch, &facts);
+	const struct pml_area *now = pml_areas_at(&p->scratch);
+	uint64_t start, end;
+
+	if (err)
+		return err;
+	for (size_t i = 0; i < p->scratch.n && now->end <= a->start; i++)
+		now++;
+	if (now == pml_areas_at(&p->scratch) + p->scratch.n || now->start > a->start ||
+	    now->end < a->end || now->kind != a->kind)
+		return -ENOMEM;
+	start = now->around_start > a->limit_start ? now->around_start : a->limit_start;
+	end = now->around_end < a->limit_end ? now->around_end : a->limit_end;
+	if (start == a->around_start && end == a->around_end)
+		return -EALREADY;
+	a->around_start = start;
+	a->around_end = end;
+	return 0;
+}
+
+/* The area alone is never tried: it may be part of a larger mapping by now. */
+static int register_whole(struct pml_proc *p, int uffd, struct pml_area *a)
+{
+	int err = register_around(p, uffd, a), again;
+
+	/* files do not grow all the time, and many of them are refused for ever */
+	if (a->kind == PML_AREA_PRIVATE_FILE)
+		return err;
+	for (int i = 0; i < TRIES; i++) {
+		if (!err || err == -ENOMEM || err == -ESRCH)
+			return err;
+		again = look_again(p, a);
+		if (again)
+			return again == -EALREADY ? err : again;
+		err = register_around(p, uffd, a);
+	}
+	return err;
+}
+
+int pml_uffd_register(struct pml_proc *p, int uffd, struct pml_area *a, bool hugetlb)
+{
+	int err = -EINVAL;
+
+	if (hugetlb || !(a->flags & PML_AREA_HUGETLB))
+		err = register_whole(p, uffd, a);
+	switch (err) {
+	case 0:
+		return 0;
+	case -EBUSY:
+		a->flags |= PML_AREA_OWNED;
+		return -EBUSY;
+	case -EPERM:
+		/* shared, of a file that was opened for reading only */
+		a->flags |= PML_AREA_UNWRITABLE;
+		return -EBUSY;
+	case -ENOMEM:
+	case -ESRCH:
+		return err;
+	default:
+		a->flags |= a->flags & PML_AREA_WRITE ? PML_AREA_UNSUPPORTED : PML_AREA_UNWRITABLE;
+		return -EBUSY;
+	}
+}

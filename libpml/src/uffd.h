@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Registering a process's memory with a userfaultfd, as wp-async and uffd-sync
+ * do: whole mappings, and what a refusal means.
+ */
+#ifndef PML_UFFD_H
+#define PML_UFFD_H
+
+#include "backend.h"
+
+/*
+ * Registers the mapping that the area is part of, whole, even if it has grown
+ * since it was looked at: a part of it would split it in two, and a program that
+ * calls mremap on both at once would get EFAULT for what we did.  If that is
+ * refused, it is looked at again.  Mappings of hugetlb only if they are asked for.
+ * Uses the process's scratch list.
+ *
+ * 0; -EBUSY it cannot be watched, and its flags say why (OWNED, UNWRITABLE,
+ * UNSUPPORTED); -ENOMEM or -ESRCH, the mapping, or the whole memory, went away
+ * meanwhile.
+ */
+int pml_uffd_register(struct pml_proc *p, int uffd, struct pml_area *a, bool hugetlb);
+
+#endif /* PML_UFFD_H */
