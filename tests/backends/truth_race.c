@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * truth_race.c - writers that do not wait for anybody: each reported page is
+ * copied after the collect that reported it.  When the writers have stopped and
+ * one more collect has been made, the copy must be the memory, word for word.
+ */
+#define _GNU_SOURCE
+#include "suite.h"
+
+#include "tap.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static enum verdict copy_reported(struct trial *tr, unsigned char *shadow, uint64_t *pages)
+{
+	const struct subject *s = &tr->s;
+	struct view *v = &tr->v;
+
+	for (size_t i = 0; i < s->main_pages; i++) {
+		size_t n = 0;
+
+		while (i + n < s->main_pages && n < 256 &&
+		       (v->observed[i + n] || v->assumed[i + n]))
+			n++;
+		if (!n)
+			continue;
+		if (subject_copy(s, i, n, shadow + i * s->page))
+			return fail("page %zu could not be copied", i);
+		*pages += n;
+		i += n - 1;
+	}
+	view_clear(v, s);
+	return PASS;
+}
+
+static enum verdict collect_and_copy(struct trial *tr, unsigned char *shadow, uint64_t *pages)
+{
+	const struct pml_result *r;
+	int error = pml_collect(tr->t, NULL, &r);
+
+	if (error)
+		return fail("pml_collect: %d, %s", error, pml_message(tr->t));
+	TRY(view_fold(&tr->v, tr, r));
+	if (tr->v.lost)
+		return fail("track was lost in a race");
+	return copy_reported(tr, shadow, pages);
+}
+
+static enum verdict compare(const struct trial *tr, const unsigned char *shadow)
+{
+	const struct subject *s = &tr->s;
+	size_t lost_words = 0, lost_pages = 0, first = 0;
+	unsigned char *page = malloc(s->page);
+
+	for (size_t i = 0; page && i < s->main_pages; i++) {
+		size_t words = 0;
+
+		if (subject_copy(s, i, 1, page))
+			return fail("page %zu could not be read", i);
+		for (size_t at = 0; at < s->page; at += 8)
+			words += !!memcmp(page + at, shadow + i * s->page + at, 8);
+		if (words && !lost_pages++)
+			first = i;
+		lost_words += words;
+	}
+	free(page);
+	if (lost_words)
+		return fail("%zu words in %zu pages lost, the first in page %zu", lost_words,
+			    lost_pages, first);
+	return PASS;
+}
+
+/* Some collects under way, then a halt: is the copy the memory? */
+static enum verdict round_of(struct trial *tr, unsigned char *shadow, const char *command,
+			     int collects, uint64_t *pages)
+{
+	struct timespec pause = { 0, 200000 };
+	int error = subject_do(&tr->s, command);
+
+	if (error)
+		return fail("command '%s': %s", command, strerror(-error));
+	for (int i = 0; i < collects; i++) {
+		TRY(collect_and_copy(tr, shadow, pages));
+		/* Some collects come at once, some a little later. */
+		if (i % 3 == 2)
+			nanosleep(&pause, NULL);
+	}
+	subject_do(&tr->s, "stop");
+	TRY(collect_and_copy(tr, shadow, pages));
+	return compare(tr, shadow);
+}
+
+/*
+ * Halts are many, for a page that was lost is found again as soon as it is
+ * written once more.
+ */
+static enum verdict run(const struct context *c, const struct oracle_spec *spec,
+			const char *command, uint32_t flags)
+{
+	unsigned char *shadow;
+	uint64_t pages = 0;
+	struct trial tr;
+	int done;
+
+	TRY(trial_begin(&tr, c, spec, flags, 0));
+	shadow = malloc(tr.s.main_pages * tr.s.page);
+	if (!shadow || subject_copy(&tr.s, 0, tr.s.main_pages, shadow))
+		return fail("no first copy");
+	TRY(collect_and_copy(&tr, shadow, &pages));
+	pages = 0;
+	for (done = 0; done < c->collects; done += 10)
+		TRY(round_of(&tr, shadow, command, 10, &pages));
+	tap_note("%d collects reported %lu pages, %zu there are", done, pages, tr.s.main_pages);
+	if (!pages)
+		return fail("nothing was reported: there was no race");
+	free(shadow);
+	trial_end(&tr);
+	return PASS;
+}
+
+static enum verdict race(const struct context *c, enum oracle_kind kind, int thp,
+			 const char *command, uint32_t flags)
+{
+	struct oracle_spec spec = {
+		.kind = kind, .thp = thp, .threads = 1, .pages = 8192, .seed = c->seed,
+	};
+
+	/* Where every page is read, or a sanitizer looks on, a quarter will do. */
+	if (c->sees & BY_CONTENT || c->collects < 300)
+		spec.pages = 2048;
+	if (!(c->sees & SEES_RACES) || (is_file(kind) && !(c->sees & SEES_FILES)))
+		return NOT_APPLICABLE;
+	return run(c, &spec, command, flags);
+}
+
+static enum verdict anon_1(const struct context *c)
+{
+	return race(c, ORACLE_ANON, 0, "race 1", 0);
+}
+
+static enum verdict anon_4(const struct context *c)
+{
+	return race(c, ORACLE_ANON, 0, "race 4", 0);
+}
+
+static enum verdict anon_thp(const struct context *c)
+{
+	return race(c, ORACLE_ANON, 1, "race 3", 0);
+}
+
+static enum verdict memfd(const struct context *c)
+{
+	return race(c, ORACLE_MEMFD, 0, "race 3", 0);
+}
+
+static enum verdict file_private(const struct context *c)
+{
+	return race(c, ORACLE_FILE_PRIVATE, 0, "race 3", 0);
+}
+
+static enum verdict file_shared(const struct context *c)
+{
+	return race(c, ORACLE_FILE_SHARED, 0, "race 3", 0);
+}
+
+/*
+ * Not by content alone: a page of zeros that was reported, written, copied and
+ * dropped again is a page of zeros.  Such results say CLEAN_BY_HASH, or DROPS.
+ */
+static enum verdict churning(const struct context *c, int thp)
+{
+	if (c->sees & BY_CONTENT || !(c->sees & SEES_DROPS))
+		return NOT_APPLICABLE;
+	return race(c, ORACLE_ANON, thp, "churn 3", 0);
+}
+
+static enum verdict churn(const struct context *c)
+{
+	return churning(c, 0);
+}
+
+static enum verdict churn_thp(const struct context *c)
+{
+	return churning(c, 1);
+}
+
+static enum verdict adaptive(const struct context *c)
+{
+	return race(c, ORACLE_ANON, 0, "race 3", PML_ADAPTIVE);
+}
+
+const struct truth truths_race[] = {
+	{ "race", "anon, 1 writer", anon_1, BOTH, false },
+	{ "race", "anon, 4 writers", anon_4, BOTH, false },
+	{ "race", "anon, huge pages, 3 writers", anon_thp, BOTH, false },
+	{ "race", "memfd, 3 writers", memfd, BOTH, false },
+	{ "race", "private file, 3 writers", file_private, BOTH, false },
+	{ "race", "shared file, 3 writers", file_shared, BOTH, false },
+	{ "race", "dropped and remapped meanwhile", churn, BOTH, false },
+	{ "race", "the same with huge pages", churn_thp, BOTH, false },
+	{ "race", "adaptive arming", adaptive, BOTH, false },
+	{ NULL, NULL, NULL, 0, false },
+};

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: MIT
+"""How a tracking session ends, and what it leaves behind."""
+import json
+import os
+import signal
+import sys
+
+from harness import (Tracker, Writer, check, check_message, main, need_tracking, pages_of, run,
+                     wait_until)
+
+
+def test_count():
+    """-n ends after so many epochs with status 0; the process lives on and works."""
+    need_tracking()
+    with Writer() as writer:
+        result = run("dirty", "-p", writer.pid, "-i", 0.03, "-n", 4, "--json")
+        check(result.returncode == 0, result.stderr)
+        check(len(result.stdout.splitlines()) == 4, result.stdout)
+        writer.write(range(64))
+
+
+def test_interrupt():
+    """Ctrl-C and a termination signal end it cleanly: status 0, a summary, and the
+    epoch that was under way."""
+    need_tracking()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with Writer() as writer, Tracker("-p", writer.pid, "-i", 0.2, "--ranges") as tracker:
+            tracker.epoch()
+            writer.write([7])
+            tracker.popen.send_signal(number)
+            last = [json.loads(line) for line in tracker.popen.stdout]
+            status, err = tracker.end()
+            check(status == 0, status, err)
+            check("interrupted" in err, err)
+            found = set()
+            for epoch in last:
+                found |= pages_of(epoch, writer.start, writer.pages)
+            check(found == {7}, found)
+            writer.write(range(64))
+
+
+def test_left_as_found():
+    """After tracking the process has the descriptors that it had before."""
+    need_tracking()
+
+    def descriptors(pid):
+        return {fd: os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+
+    with Writer() as writer:
+        before = descriptors(writer.pid)
+        with Tracker("-p", writer.pid, "-i", 0.05) as tracker:
+            tracker.epoch()
+            check(descriptors(writer.pid) == before, "while it is tracked",
+                  descriptors(writer.pid))
+            tracker.interrupt()
+        check(descriptors(writer.pid) == before, "afterwards", descriptors(writer.pid))
+
+
+def test_stopped_stays_stopped():
+    """A process that stands still is tracked and goes on standing still."""
+    need_tracking()
+
+    def state(pid):
+        return read(f"/proc/{pid}/status").partition("State:")[2].split()[0]
+
+    with Writer() as writer:
+        os.kill(writer.pid, signal.SIGSTOP)
+        wait_until(lambda: state(writer.pid) == "T", "the stop")
+        with Tracker("-p", writer.pid, "-i", 0.05) as tracker:
+            tracker.epoch()
+            check(state(writer.pid) == "T", "while it is tracked:", state(writer.pid))
+            tracker.interrupt()
+        check(state(writer.pid) == "T", "afterwards:", state(writer.pid))
+        os.kill(writer.pid, signal.SIGCONT)
+        writer.write([1])
+
+
+def test_killed_tracker():
+    """When the tracker is killed, the process lives on and can be tracked again."""
+    need_tracking()
+    with Writer() as writer:
+        for _ in range(3):
+            with Tracker("-p", writer.pid, "-i", 0.02) as tracker:
+                tracker.epoch()
+                tracker.popen.kill()
+            writer.write(range(64))
+        result = run("dirty", "-p", writer.pid, "-i", 0.03, "-n", 1)
+        check(result.returncode == 0, result.stderr)
+
+
+def test_target_exits():
+    """When the process exits, status is 1, the reason is told, and so is a summary."""
+    need_tracking()
+    with Writer() as writer, Tracker("-p", writer.pid, "-i", 0.05) as tracker:
+        tracker.epoch()
+        writer.popen.stdin.close()
+        writer.popen.stdin = None
+        writer.popen.wait()
+        status, err = tracker.end()
+        check(status == 1, status, err)
+        check_message(err, str(writer.pid), "exited")
+        check("epochs: " in err, err)
+
+
+def test_exit_is_seen_at_once():
+    """The exit of the process ends the wait for a long epoch."""
+    need_tracking()
+    with Writer() as writer, Tracker("-p", writer.pid, "-i", 3600) as tracker:
+        stopped_once = f"/proc/{tracker.popen.pid}/fdinfo"
+        wait_until(lambda: any("Pid:\t%d\n" % writer.pid in read(f"{stopped_once}/{fd}")
+                               for fd in os.listdir(stopped_once)), "the tracker")
+        writer.popen.kill()
+        writer.popen.wait()
+        status, err = tracker.end()
+        check(status == 1, status, err)
+
+
+def read(path):
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def test_exec():
+    """An exec is a lost epoch; after it the new program's writes are exact again."""
+    need_tracking()
+    with Writer() as writer, Tracker("-p", writer.pid, "-i", 0.05, "--ranges") as tracker:
+        check(not tracker.epoch()["lost"], "lost from the beginning")
+        writer.execute()
+        for _ in range(5):
+            if tracker.epoch()["lost"]:
+                break
+        else:
+            raise AssertionError("no epoch was lost")
+        tracker.epoch()
+        writer.write([3, 5])
+        found = set()
+        for epoch in tracker.epochs_until_now():
+            check(not epoch["lost"], epoch)
+            found |= pages_of(epoch, writer.start, writer.pages)
+        check(found == {3, 5}, found)
+        tracker.interrupt()
+
+
+def summary_of(*args):
+    result = run("dirty", "-i", 0.05, "--json", "--summary", *args)
+    return result, json.loads(result.stdout.splitlines()[-1])
+
+
+def test_command_ends():
+    """When the command ends, status is 0 and the summary tells its own status."""
+    need_tracking()
+    result, summary = summary_of("--", "sh", "-c", "sleep 0.2; exit 7")
+    check(result.returncode == 0, result.stderr)
+    check(summary["end"] == "command" and summary["command"]["status"] == 7, summary)
+    result, summary = summary_of("--", "sh", "-c", "kill -SEGV $$")
+    check(result.returncode == 0, result.stderr)
+    check(summary["command"]["signal"] == signal.SIGSEGV, summary)
+    result = run("dirty", "--", "true")
+    check(result.returncode == 0, result.stderr)
+    check("exit status 0" in result.stdout, result.stdout)
+
+
+def test_command_is_waited_for():
+    """After -n epochs the command is waited for, not killed."""
+    need_tracking()
+    result, summary = summary_of("-n", 1, "--", "sh", "-c", "sleep 0.5; exit 3")
+    check(result.returncode == 0, result.stderr)
+    check(summary["end"] == "count" and summary["command"]["status"] == 3, summary)
+
+
+def test_command_gets_the_signal():
+    """A signal that the terminal did not send to the command is passed on to it."""
+    need_tracking()
+    with Tracker("-i", 0.05, "--summary", "--", "sleep", 1000) as tracker:
+        tracker.epoch()
+        tracker.popen.send_signal(signal.SIGTERM)
+        lines = [json.loads(line) for line in tracker.popen.stdout]
+        status, err = tracker.end()
+    check(status == 0, status, err)
+    check(lines[-1]["type"] == "summary" and lines[-1]["end"] == "signal", lines[-1])
+    check(lines[-1]["command"]["signal"] == signal.SIGTERM, lines[-1])
+
+
+def test_background_job():
+    """In a background job, where the interrupt is ignored, it ends pml and the command."""
+    need_tracking()
+    with Tracker("-i", 0.05, "--summary", "--", "sleep", 1000,
+                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) as tracker:
+        tracker.epoch()
+        tracker.popen.send_signal(signal.SIGINT)
+        lines = [json.loads(line) for line in tracker.popen.stdout]
+        status, err = tracker.end()
+    check(status == 0, status, err)
+    check(lines[-1]["command"]["signal"] == signal.SIGTERM, lines[-1])
+
+
+def test_command_keeps_its_signals():
+    """The command runs with the signal mask and the SIGPIPE that it would have had."""
+    need_tracking()
+    result = run("dirty", "--json", "--", "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status")
+    plain = os.popen("grep -E '^Sig(Blk|Ign)' /proc/self/status").read()
+    masks = {line.split()[0]: int(line.split()[1], 16) for line in plain.splitlines()}
+    seen = {line.split()[0]: int(line.split()[1], 16)
+            for line in result.stdout.splitlines() if line.startswith("Sig")}
+    sigpipe = 1 << (signal.SIGPIPE - 1)
+    check(seen["SigBlk:"] == masks["SigBlk:"], result.stdout, plain)
+    check(seen["SigIgn:"] & ~sigpipe == masks["SigIgn:"] & ~sigpipe, result.stdout, plain)
+    check(not seen["SigIgn:"] & sigpipe, result.stdout)
+
+
+main(sys.modules[__name__])

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""What pml refuses, and in which words."""
+import os
+import sys
+
+from harness import check, check_message, check_usage, main, run
+
+TRACKING = ("dirty", "wss")
+
+
+def test_no_command():
+    """Without a command, with an unknown one or an unknown option: status 2."""
+    check_usage(run(), "no command")
+    check_usage(run("frobnicate"), "frobnicate", "no such command")
+    check_usage(run("--frobnicate"), "--frobnicate", "no such option")
+
+
+def test_unknown_options():
+    """Every command refuses options that it does not have, and names them."""
+    for command in ("info", "dirty", "wss", "detach"):
+        check_usage(run(command, "--frobnicate"), command, "--frobnicate")
+        check_usage(run(command, "-Z"), command, "-Z")
+        check_usage(run(command, "--help=x"), command, "--help=x")
+
+
+def test_missing_argument():
+    """An option without its argument is refused."""
+    for command in TRACKING:
+        for option in ("-p", "-i", "-n", "-o", "--backend"):
+            check_usage(run(command, option), option, "missing")
+
+
+def test_bad_pid():
+    """A process number that is none is refused with status 2."""
+    for text in ("0", "-1", "x", "1x", "", " 1", "1.5", "99999999999", "0x10"):
+        for command in (*TRACKING, "detach"):
+            check_usage(run(command, "-p", text), "-p")
+
+
+def test_bad_interval():
+    """An interval that is no time is refused; so is one that is out of range."""
+    for text in ("0", "-1", "x", "1s", "", "nan", "inf", "0x1p3", "1e9", "0.00000001", " 1"):
+        for command in TRACKING:
+            check_usage(run(command, "-i", text, "-p", os.getpid()), "-i")
+
+
+def test_bad_count():
+    """A number of epochs that is none is refused."""
+    for text in ("0", "-1", "x", "1.5", "", "99999999999999999999999"):
+        for command in TRACKING:
+            check_usage(run(command, "-n", text, "-p", os.getpid()), "-n")
+
+
+def test_targets():
+    """There is exactly one target, and a command to run goes after --."""
+    for command in TRACKING:
+        check_usage(run(command), "no target")
+        check_usage(run(command, "--"), "no target")
+        check_usage(run(command, "-p", os.getpid(), "--", "true"), "two targets")
+        check_usage(run(command, "true"), "--")
+    check_usage(run("detach"), "-p")
+    check_usage(run("detach", "-p", os.getpid(), "x"), "unexpected")
+    check_usage(run("info", "x"), "unexpected")
+
+
+def test_not_yet():
+    """What does not exist yet is refused in words, not ignored."""
+    check_usage(run("wss", "--cgroup", "/x"), "--cgroup")
+    check_usage(run("wss", "--listen", "127.0.0.1:1"), "--listen")
+    check_usage(run("wss", "--estimator", "magic", "-p", os.getpid()), "magic")
+    check_usage(run("wss", "--plot", "x.gif", "-p", os.getpid()), ".svg")
+    check_usage(run("dirty", "--adaptive=magic", "-p", os.getpid()), "magic")
+
+
+def test_no_process():
+    """A process that does not exist: status 1, and the number in the message."""
+    for command in (*TRACKING, "detach"):
+        result = run(command, "-p", 2147483646)
+        check(result.returncode == 1, command, result.returncode)
+        check_message(result.stderr, "2147483646")
+
+
+def test_no_backend():
+    """A back-end that does not exist: status 1, and its name in the message."""
+    for command in TRACKING:
+        result = run(command, "--backend", "frobnicate", "-n", 1, "--", "true")
+        check(result.returncode == 1, command, result.returncode)
+        check_message(result.stderr, "frobnicate")
+
+
+def test_no_command_to_run():
+    """A command that cannot be run: status 1, its name and why."""
+    for command in TRACKING:
+        result = run(command, "--", "/nonexistent/command")
+        check(result.returncode == 1, command, result.returncode)
+        check_message(result.stderr, "/nonexistent/command", "No such file")
+        result = run(command, "--", "/etc")
+        check(result.returncode == 1, command, result.returncode)
+        check_message(result.stderr, "/etc", "Permission denied")
+
+
+def test_output_file():
+    """A file that cannot be written is told before anything is run."""
+    result = run("dirty", "-o", "/nonexistent/file", "--", "touch", "/nonexistent/ran")
+    check(result.returncode == 1, result.returncode)
+    check_message(result.stderr, "/nonexistent/file")
+    check("touch" not in result.stderr, result.stderr)
+
+
+main(sys.modules[__name__])

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_referenced.c - mappings that are read or written are told of, others are
+ * not; pages that stay hot are told of in every epoch.  Run by CTest, and in
+ * guests:
+ *
+ *   test-referenced [EPOCHS]
+ */
+#define _GNU_SOURCE
+#include "pml.h"
+#include "progress.h"
+#include "tap.h"
+#include "tracker.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PAGES 200
+
+static unsigned char *hot, *cold;
+static volatile unsigned long *rounds;	/* of a target; seen by both */
+static size_t page;
+static int epochs = 20;
+
+static unsigned char *mapping(void)
+{
+	/* with a hole behind it, so that it is not joined with another */
+	unsigned char *m = mmap(NULL, (PAGES + 1) * page, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (m == MAP_FAILED || munmap(m + PAGES * page, page))
+		exit(1);
+	madvise(m, PAGES * page, MADV_NOHUGEPAGE);
+	memset(m, 1, PAGES * page);
+	return m;
+}
+
+static unsigned int read_all(const volatile unsigned char *m)
+{
+	unsigned int sum = 0;
+
+	for (size_t i = 0; i < PAGES; i++)
+		sum += m[i * page];
+	return sum;
+}
+
+static bool told(const struct pml_result *r, const unsigned char *m)
+{
+	uint64_t start = (uintptr_t)m, end = start + PAGES * page;
+
+	for (size_t i = 0; i < r->nranges; i++)
+		if (r->ranges[i].start < end && r->ranges[i].end > start &&
+		    (r->ranges[i].events & PML_REFERENCED) && r->ranges[i].granule >= PAGES * page)
+			return true;
+	return false;
+}
+
+/* Reads its hot mapping for ever. */
+static pid_t busy_target(void)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;) {
+		read_all(hot);
+		++*rounds;
+	}
+}
+
+static struct pml *tracker(pid_t pid)
+{
+	struct pml_options o = {
+		.size = sizeof(o), .backend = "referenced", .events = PML_REFERENCED,
+		.target = pid ? PML_TARGET_PID : PML_TARGET_SELF, .pid = pid,
+	};
+
+	return tracker_start(&o);
+}
+
+static void self(void)
+{
+	struct pml *t = tracker(0);
+	const struct pml_result *r;
+	int hits = 0, wrong = 0, err = 0;
+
+	for (int i = 0; t && i < epochs && !err; i++) {
+		/* so few that their translations stay in the processor */
+		for (int k = 0; k < 50; k++)
+			read_all(hot);
+		err = pml_collect(t, NULL, &r);
+		hits += !err && told(r, hot);
+		wrong += !err && told(r, cold);
+	}
+	tap_ok(t && !err && hits == epochs, "self: what stays hot is told of in %d of %d epochs",
+	       hits, epochs);
+	tap_ok(t && !wrong, "self: what is not touched is told of in %d", wrong);
+	if (t) {
+		cold[7 * page]++;
+		tap_ok(!pml_collect(t, NULL, &r) && told(r, cold) && !told(r, hot),
+		       "self: a write is a reference too");
+		tap_ok(r && r->referenced_pages && !r->dirty_pages, "self: and no dirty page");
+	}
+	pml_close(t);
+}
+
+static void outside(void)
+{
+	const struct pml_result *r;
+	int hits = 0, wrong = 0;
+	struct pml *t;
+	pid_t pid = busy_target();
+
+	progress_wait(rounds);
+	t = tracker(pid);
+	for (int i = 0; t && i < epochs; i++) {
+		progress_wait(rounds);
+		if (pml_collect(t, NULL, &r))
+			break;
+		hits += told(r, hot);
+		wrong += told(r, cold);
+	}
+	tap_ok(hits == epochs, "outside: what stays hot is told of in %d of %d epochs", hits, epochs);
+	tap_ok(!wrong, "outside: what is not touched is told of in %d", wrong);
+	pml_close(t);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+/* A mapping that was told of in part is not told of again, and the rest later. */
+static void parts(void)
+{
+	const uint64_t start = (uintptr_t)hot, end = start + PAGES * page;
+	struct pml_span watch = { start, end };
+	struct pml_options o = {
+		.size = sizeof(o), .backend = "referenced", .events = PML_REFERENCED,
+		.watch = &watch, .nwatch = 1,
+	};
+	struct pml_collect_args args = { .size = sizeof(args), .max_pages = 7 };
+	struct pml *t = tracker_start(&o);
+	const struct pml_result *r;
+	uint64_t pages = 0, next = start;
+	int err = 0, wrong = 0;
+
+	if (t)
+		read_all(hot);
+	do {
+		err = t ? pml_collect(t, &args, &r) : -1;
+		for (size_t i = 0; !err && i < r->nranges; i++) {
+			wrong += r->ranges[i].start != next || r->ranges[i].granule < PAGES * page;
+			next = r->ranges[i].end;
+			pages += (r->ranges[i].end - r->ranges[i].start) / page;
+		}
+		args.start = err ? 0 : r->resume;
+		args.from_pid = err ? 0 : r->resume_pid;
+	} while (!err && (r->flags & PML_RESULT_MORE));
+	tap_ok(!err && !wrong && pages == PAGES, "in parts: each page once, in order (%lu, %d wrong)",
+	       pages, wrong);
+	pml_close(t);
+}
+
+/* A mapping of terabytes, as sanitizers have them: few pages of it are used. */
+static void large(void)
+{
+	const size_t size = (size_t)1 << 43;
+	unsigned char *m = mmap(NULL, size, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	const struct pml_result *r = NULL;
+	bool seen = false;
+	struct pml *t;
+
+	if (m == MAP_FAILED) {
+		tap_skip("it cannot be mapped here", "a mapping of 8 TiB");
+		return;
+	}
+	madvise(m, size, MADV_NOHUGEPAGE);
+	m[5 * page] = 1;
+	t = tracker(0);
+	if (t) {
+		m[5 * page]++;
+		read_all(hot);
+		seen = !pml_collect(t, NULL, &r) && told(r, m) && told(r, hot) && !told(r, cold) &&
+		       !r->assumed_pages;
+	}
+	tap_ok(seen, "beside a mapping of 8 TiB, others are told of as ever");
+	pml_close(t);
+	munmap(m, size);
+}
+
+/* Stopped by nobody: a debugger has the target, and does not let go of it. */
+static pid_t traced_target(pid_t *tracer)
+{
+	int ready[2];
+	char byte;
+	pid_t pid = busy_target();
+
+	if (pipe(ready))
+		exit(1);
+	*tracer = fork();
+	if (!*tracer) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) || write(ready[1], "y", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1)
+		tap_note("the target cannot be traced");
+	close(ready[0]);
+	return pid;
+}
+
+/* Where the stop is refused, what is read and cleared while the target runs is told. */
+static void race_is_told(const char *backend, uint32_t events)
+{
+	struct pml_options o = {
+		.size = sizeof(o), .backend = backend, .events = events, .target = PML_TARGET_PID,
+	};
+	const struct pml_result *r = NULL;
+	struct pml *t = NULL;
+	pid_t tracer;
+	bool race = false;
+
+	o.pid = traced_target(&tracer);
+	if (!pml_open(&t, &o) && !pml_start(t) && !pml_collect(t, NULL, &r))
+		for (size_t i = 0; i < r->nuncovered; i++)
+			race |= r->uncovered[i].reason == PML_REASON_RACE;
+	tap_ok(race, "%s: a target that a debugger has is not stopped, and race is told (%s)", backend,
+	       t ? pml_message(t) : "");
+	pml_close(t);
+	kill(tracer, SIGKILL);
+	waitpid(tracer, NULL, 0);
+	kill(o.pid, SIGKILL);
+	waitpid(o.pid, NULL, 0);
+}
+
+int main(int argc, char **argv)
+{
+	struct pml_probe_info info[32];
+	int n = pml_probe(info, 32);
+
+	for (int i = 0; i < n && i < 32; i++) {
+		if (!strcmp(info[i].name, "referenced") && !info[i].available) {
+			printf("1..0 # SKIP referenced: %s\n", info[i].reason);
+			return TAP_SKIP_ALL;
+		}
+	}
+	if (argc > 1)
+		epochs = (int)strtol(argv[1], NULL, 10);
+	page = (size_t)sysconf(_SC_PAGESIZE);
+	hot = mapping();
+	cold = mapping();
+	rounds = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (rounds == MAP_FAILED)
+		return 1;
+	self();
+	parts();
+	large();
+	outside();
+	for (int i = 0; i < n && i < 32; i++)
+		if (info[i].available &&
+		    (!strcmp(info[i].name, "referenced") || !strcmp(info[i].name, "soft-dirty")))
+			race_is_told(info[i].name, info[i].events);
+	return tap_done();
+}

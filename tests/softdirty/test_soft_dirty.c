@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_soft_dirty.c - what soft-dirty alone can get wrong: somebody else clears
+ * the bits, a second tracker comes, the tracker is killed while its target
+ * stands still, a call of the target ends early because of the stop.  Run by
+ * CTest, and in guests.
+ */
+#define _GNU_SOURCE
+#include "pml.h"
+#include "progress.h"
+#include "tap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGES 64
+#define KILLS 60
+#define COLLECTS 100
+
+static unsigned char *region;
+static size_t page;
+
+/* Seen by all: how far the target got, and what it met. */
+static struct shared {
+	volatile unsigned long steps;
+	volatile unsigned long interrupted;
+} *shared;
+
+static void pause_ms(long ms)
+{
+	struct timespec ts = { ms / 1000, ms % 1000 * 1000000 };
+
+	nanosleep(&ts, NULL);
+}
+
+/* Whether the kernel has PAGEMAP_SCAN: 6.7. */
+static bool scans(void)
+{
+	unsigned int major = 0, minor = 0;
+	struct utsname u;
+
+	return !uname(&u) && sscanf(u.release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 6 || (major == 6 && minor >= 7));
+}
+
+/* As CRIU, or a collector of its own, does. */
+static bool clear_bits(pid_t pid)
+{
+	char path[64];
+	int fd;
+	bool ok;
+
+	snprintf(path, sizeof(path), "/proc/%d/clear_refs", pid);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	ok = fd >= 0 && write(fd, "4", 1) == 1;
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+static struct pml *tracker(pid_t pid)
+{
+	struct pml_span watch = { (uintptr_t)region, (uintptr_t)region + PAGES * page };
+	struct pml_options o = {
+		.size = sizeof(o), .backend = "soft-dirty", .watch = &watch, .nwatch = 1,
+		.target = pid ? PML_TARGET_PID : PML_TARGET_SELF, .pid = pid,
+	};
+	struct pml *t;
+
+	return pml_open(&t, &o) ? NULL : t;
+}
+
+static unsigned long dirty_of(struct pml *t, uint32_t *flags)
+{
+	const struct pml_result *r;
+	int err = pml_collect(t, NULL, &r);
+
+	if (err) {
+		tap_note("pml_collect: %d, %s", err, pml_message(t));
+		*flags = ~0u;
+		return 0;
+	}
+	*flags = r->flags;
+	return r->dirty_pages;
+}
+
+/* A target that writes its first page all the time. */
+static pid_t busy_target(void)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;) {
+		region[0]++;
+		shared->steps++;
+	}
+}
+
+static void somebody_clears(pid_t pid)
+{
+	const char *where = pid ? "outside" : "self";
+	struct pml *t = tracker(pid);
+	uint32_t flags;
+	unsigned long n;
+
+	if (!t || pml_start(t)) {
+		tap_ok(false, "%s: started (%s)", where, t ? pml_message(t) : "pml_open");
+		return;
+	}
+	region[5 * page]++;
+	if (pid)
+		progress_wait(&shared->steps);
+	n = dirty_of(t, &flags);
+	tap_ok(!(flags & PML_RESULT_LOST) && n == 1, "%s: nobody cleared, nothing lost", where);
+	region[7 * page]++;
+	tap_ok(clear_bits(pid ? pid : getpid()), "%s: another program clears the bits", where);
+	n = dirty_of(t, &flags);
+	tap_ok((flags & PML_RESULT_LOST) && n == PAGES,
+	       "%s: the result is LOST, and all %d pages are dirty (%lu)", where, PAGES, n);
+	region[9 * page]++;
+	if (pid)
+		progress_wait(&shared->steps);
+	n = dirty_of(t, &flags);
+	tap_ok(!(flags & PML_RESULT_LOST) && n == 1, "%s: the next one is exact again", where);
+	pml_close(t);
+}
+
+static void second_tracker(void)
+{
+	struct pml *a = tracker(0), *b = tracker(0);
+	int err;
+
+	tap_ok(a && b && !pml_start(a), "one tracker");
+	err = b ? pml_start(b) : 0;
+	tap_ok(err == -EBUSY && strchr(pml_message(b), ';'), "a second is refused in words: %s",
+	       b ? pml_message(b) : "");
+	pml_close(a);
+	tap_ok(b && !pml_start(b), "and may begin when the first is gone");
+	pml_close(b);
+}
+
+/* The tracker dies at any moment of a collect: the target must run on. */
+static void killed_trackers(void)
+{
+	pid_t target = busy_target();
+	int stuck = 0;
+
+	for (int i = 0; i < KILLS; i++) {
+		unsigned long before;
+		pid_t pid = fork();
+
+		if (!pid) {
+			struct pml *t = tracker(target);
+			uint32_t flags;
+
+			if (!t || pml_start(t))
+				_exit(1);
+			for (;;)
+				dirty_of(t, &flags);
+		}
+		pause_ms(5 + i % 11);
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		before = shared->steps;
+		for (int k = 0; k < 200 && shared->steps == before; k++)
+			pause_ms(5);
+		stuck += shared->steps == before;
+	}
+	tap_ok(!stuck, "%d trackers killed: the target ran on each time but %d", KILLS, stuck);
+	kill(target, SIGKILL);
+	waitpid(target, NULL, 0);
+}
+
+static void *write_on(void *arg)
+{
+	volatile bool *go = arg;
+
+	while (*go)
+		region[3 * page]++;
+	return NULL;
+}
+
+/* A target with a thread that waits for events, and one that writes. */
+static pid_t waiting_target(void)
+{
+	struct epoll_event e;
+	bool go = true;
+	pthread_t thread;
+	int fd;
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	fd = epoll_create1(EPOLL_CLOEXEC);
+	pthread_create(&thread, NULL, write_on, &go);
+	shared->steps++;
+	for (;;)
+		if (epoll_wait(fd, &e, 1, -1) < 0 && errno == EINTR)
+			shared->interrupted++;
+}
+
+static void calls_go_on(void)
+{
+	pid_t target;
+	struct pml *t;
+	uint32_t flags;
+	bool seen = true;
+
+	shared->steps = shared->interrupted = 0;
+	target = waiting_target();
+	while (!shared->steps)
+		pause_ms(1);
+	pause_ms(20);
+	t = tracker(target);
+	if (!t || pml_start(t)) {
+		tap_ok(false, "a waiting target: %s", t ? pml_message(t) : "pml_open");
+		return;
+	}
+	for (int i = 0; i < COLLECTS; i++) {
+		pause_ms(1);
+		seen &= dirty_of(t, &flags) <= 1 && !(flags & PML_RESULT_LOST);
+	}
+	tap_ok(seen, "a running target: what it writes is seen, and nothing else");
+	tap_ok(!shared->interrupted, "%d stops: epoll_wait never ended with EINTR (%lu)", COLLECTS,
+	       shared->interrupted);
+	pml_close(t);
+	kill(target, SIGKILL);
+	waitpid(target, NULL, 0);
+}
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+/* What the kernel makes huge, as khugepaged does, it marks: nobody wrote it. */
+static void made_huge(void)
+{
+	const size_t huge = (size_t)2 << 20;
+	char *room = mmap(NULL, 2 * huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *m = room + (huge - (uintptr_t)room % huge);
+	struct pml_span watch = { (uintptr_t)m, (uintptr_t)m + huge };
+	struct pml_options o = { .size = sizeof(o), .backend = "soft-dirty", .watch = &watch, .nwatch = 1 };
+	const struct pml_result *r = NULL;
+	struct pml *t = NULL;
+	size_t observed = 0, pages = 0;
+
+	if (room == MAP_FAILED)
+		return;
+	madvise(m, huge, MADV_NOHUGEPAGE);
+	memset(m, 1, huge);
+	madvise(m, huge, MADV_HUGEPAGE);
+	if (pml_open(&t, &o) || pml_start(t) || pml_collect(t, NULL, &r)) {
+		tap_ok(false, "a tracker of small pages: %s", t ? pml_message(t) : "pml_open");
+	} else if (m[5 * page]++, madvise(m, huge, MADV_COLLAPSE)) {
+		/* one that was written: where none may be, nothing is collapsed */
+		tap_skip(strerror(errno), "pages made huge");
+	} else {
+		if (!pml_collect(t, NULL, &r))
+			for (size_t i = 0; i < r->nranges; i++)
+				observed += r->ranges[i].known == PML_OBSERVED;
+		pages = r->dirty_pages;
+		/* without PAGEMAP_SCAN nobody can tell that they are huge */
+		if (observed && !scans())
+			tap_skip("huge pages cannot be told from others here", "pages made huge");
+		else
+			tap_ok(!observed && pages, "pages made huge, one of them written: ASSUMED (%zu)",
+			       pages);
+	}
+	pml_close(t);
+	munmap(room, 2 * huge);
+}
+
+int main(void)
+{
+	struct pml_probe_info info[32];
+	int n = pml_probe(info, 32);
+	pid_t target;
+
+	for (int i = 0; i < n && i < 32; i++) {
+		if (!strcmp(info[i].name, "soft-dirty") && !info[i].available) {
+			printf("1..0 # SKIP soft-dirty: %s\n", info[i].reason);
+			return TAP_SKIP_ALL;
+		}
+	}
+	page = (size_t)sysconf(_SC_PAGESIZE);
+	region = mmap(NULL, PAGES * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (region == MAP_FAILED || shared == MAP_FAILED)
+		return 1;
+	memset(region, 1, PAGES * page);
+	somebody_clears(0);
+	target = fork();
+	if (!target) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;) {
+			/* the pages that the parent expects */
+			pause_ms(1);
+			region[2 * page]++;
+			shared->steps++;
+		}
+	}
+	somebody_clears(target);
+	kill(target, SIGKILL);
+	waitpid(target, NULL, 0);
+	second_tracker();
+	killed_trackers();
+	calls_go_on();
+	made_huge();
+	return tap_done();
+}
