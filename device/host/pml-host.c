@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pml-host.c - the hypervisor's use of the PML device for a whole virtual
+ * machine: which frames it wrote or referenced, and its working set.  Run by
+ * people and scripts on the host; talks to a front-end's socket (control.h).
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "control.h"
+
+#define DIRTY	   1u
+#define REFERENCED 2u
+#define FLAT_PER_CENT 1	/* the curve is flat if it grew by no more than this ... */
+#define FLAT_INTERVALS 3 /* ... in each of so many intervals */
+
+static const char usage[] =
+	"usage: pml-host -s SOCKET [-j] COMMAND\n"
+	"\n"
+	"Follows the frames of a virtual machine that runs with the PML device.\n"
+	"SOCKET is what pml-qemu was given with --pml control=SOCKET.\n"
+	"\n"
+	"  status                 what is followed, and what it cost\n"
+	"  enable [-e EVENTS]     begin; EVENTS is dirty (default), referenced or both\n"
+	"  clean                  begin anew: no frame is dirty\n"
+	"  collect [-r] [-f] [-c] frames dirtied since; -r begins anew in the same step;\n"
+	"                         -f lists them; -c how often each was logged dirty\n"
+	"  wss [-i S] [-n N]      distinct frames over time, until the curve is flat\n"
+	"  disable                end\n"
+	"  reset                  tell the guest that all is dirty, as after a restore\n"
+	"\n"
+	"  -s, --socket PATH   -j, --json   -e, --events dirty|referenced|both\n"
+	"  -r, --rearm   -f, --frames   -c, --counts   -i, --interval SECONDS (1)\n"
+	"  -n, --intervals N (60)\n";
+
+struct options {
+	const char *socket;
+	const char *command;
+	bool json;
+	uint32_t events;
+	bool rearm, frames, counts;
+	double interval;
+	long intervals;
+};
+
+struct answer {
+	struct pml_control_reply reply;
+	uint64_t *words;	/* reply.words of them */
+};
+
+static int fail(const char *what, const char *why, const char *todo)
+{
+	fprintf(stderr, "pml: %s: %s; %s\n", what, why, todo);
+	return 1;
+}
+
+static int dial(const char *path)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int fd;
+
+	if (strlen(path) >= sizeof(at.sun_path)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(at.sun_path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&at, sizeof(at))) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* One request; false if the other end does not speak as it should. */
+static bool ask(int fd, uint32_t command, uint32_t events, uint32_t flags, struct answer *a)
+{
+	struct pml_control_request q = {
+		.magic = PML_CONTROL_MAGIC, .command = command, .events = events, .flags = flags
+	};
+
+	memset(a, 0, sizeof(*a));
+	if (!pml_control_transfer(fd, &q, sizeof(q), true) ||
+	    !pml_control_transfer(fd, &a->reply, sizeof(a->reply), false) || a->reply.magic != PML_CONTROL_MAGIC || a->reply.words > UINT32_MAX)
+		return false;
+	if (!a->reply.words)
+		return true;
+	a->words = calloc(a->reply.words, sizeof(uint64_t));
+	return a->words &&
+	       pml_control_transfer(fd, a->words, a->reply.words * sizeof(uint64_t), false);
+}
+
+static const char *events_name(uint32_t events)
+{
+	static const char *const name[] = { "none", "dirty", "referenced", "both" };
+
+	return name[events & 3];
+}
+
+static json_int_t number(uint64_t n)
+{
+	return (json_int_t)n;
+}
+
+static json_t *to_json(const struct options *o, const struct pml_control_reply *r)
+{
+	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:i}", "type",
+			 o->command, "events", events_name(r->events), "frames",
+			 number(r->frames), "dirty_frames", number(r->dirty),
+			 "referenced_frames", number(r->referenced), "entries",
+			 number(r->entries), "vm_exits", number(r->vm_exits), "offloaded",
+			 number(r->offloaded), "outside", number(r->outside), "lost",
+			 (int)(r->lost != 0), "memory_bytes", number(r->memory_used),
+			 "memory_cap", number(r->memory_cap), "guest_contexts",
+			 (int)r->contexts);
+}
+
+static void print_json(json_t *j)
+{
+	json_dumpf(j, stdout, JSON_COMPACT);
+	putchar('\n');
+	json_decref(j);
+	fflush(stdout);
+}
+
+static void print_text(const struct pml_control_reply *r)
+{
+	printf("events %s; %" PRIu64 " of %" PRIu64 " frames dirty, %" PRIu64 " referenced%s\n",
+	       events_name(r->events), r->dirty, r->frames, r->referenced,
+	       r->lost ? "; LOST: memory ran out, take all as dirty" : "");
+	printf("%" PRIu64 " entries, %" PRIu64 " full logs by vCPUs, %" PRIu64
+	       " by a thread; tables %" PRIu64 " of %" PRIu64 " bytes; guest contexts %u\n",
+	       r->entries, r->vm_exits, r->offloaded, r->memory_used, r->memory_cap, r->contexts);
+}
+
+static bool set(const uint64_t *bitmap, uint64_t frame)
+{
+	return bitmap[frame / 64] >> (frame % 64) & 1;
+}
+
+/* Calls fn for each run of frames that are set. */
+static void runs(const uint64_t *bitmap, uint64_t frames,
+		 void (*fn)(void *opaque, uint64_t first, uint64_t end), void *opaque)
+{
+	uint64_t i = 0, first;
+
+	while (i < frames) {
+		if (!set(bitmap, i)) {
+			i++;
+			continue;
+		}
+		for (first = i; i < frames && set(bitmap, i); i++)
+			;
+		fn(opaque, first, i);
+	}
+}
+
+static void print_run(void *opaque, uint64_t first, uint64_t end)
+{
+	(void)opaque;
+	printf("%#" PRIx64 "-%#" PRIx64 "\n", first << 12, end << 12);
+}
+
+static void add_run(void *opaque, uint64_t first, uint64_t end)
+{
+	json_array_append_new(opaque, json_pack("{s:I, s:I}", "start", number(first << 12),
+						"end", number(end << 12)));
+}
+
+static json_t *counts_json(const uint64_t *words, uint64_t frames)
+{
+	json_t *list = json_array();
+	uint64_t i, n;
+
+	for (i = 0; i < frames; i++) {
+		n = words[i / 4] >> (i % 4 * 16) & 0xffff;
+		if (n)
+			json_array_append_new(list, json_pack("[I, I]", number(i << 12),
+							      number(n)));
+	}
+	return list;
+}
+
+static void print_collect(const struct options *o, const struct answer *a)
+{
+	const struct pml_control_reply *r = &a->reply;
+	const uint64_t *counts = a->words + (o->frames ? (r->frames + 63) / 64 : 0);
+	json_t *j, *list;
+	uint64_t i, n;
+
+	if (o->json) {
+		j = to_json(o, r);
+		if (o->frames) {
+			list = json_array();
+			runs(a->words, r->frames, add_run, list);
+			json_object_set_new(j, "ranges", list);
+		}
+		if (o->counts)
+			json_object_set_new(j, "counts", counts_json(counts, r->frames));
+		print_json(j);
+		return;
+	}
+	print_text(r);
+	if (o->frames)
+		runs(a->words, r->frames, print_run, NULL);
+	for (i = 0; o->counts && i < r->frames; i++) {
+		n = counts[i / 4] >> (i % 4 * 16) & 0xffff;
+		if (n)
+			printf("%#" PRIx64 " %" PRIu64 "\n", i << 12, n);
+	}
+}
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* A request whose answer is numbers only; 0 or -errno. */
+static int ask_numbers(int fd, uint32_t command, struct pml_control_reply *reply)
+{
+	struct answer a;
+	bool ok = ask(fd, command, 0, 0, &a);
+
+	free(a.words);
+	*reply = a.reply;
+	return ok ? reply->error : -EPROTO;
+}
+
+/* Nothing is re-armed in between: the curve is that of distinct frames. */
+static int wss(int fd, const struct options *o)
+{
+	struct timespec pause = { .tv_sec = (time_t)o->interval };
+	uint64_t frames, before = 0;
+	double began = now();
+	struct pml_control_reply r;
+	int flat = 0, err;
+	long i;
+
+	pause.tv_nsec = (long)((o->interval - (double)pause.tv_sec) * 1e9);
+	err = ask_numbers(fd, PML_CONTROL_CLEAN, &r);
+	for (i = 0; !err && i < o->intervals && flat < FLAT_INTERVALS; i++) {
+		nanosleep(&pause, NULL);
+		err = ask_numbers(fd, PML_CONTROL_COLLECT, &r);
+		if (err)
+			break;
+		frames = r.events & REFERENCED ? r.referenced : r.dirty;
+		if (o->json)
+			print_json(json_pack("{s:s, s:f, s:s, s:I, s:I, s:b}", "type", "wss", "t",
+					     now() - began, "events", events_name(r.events),
+					     "wss_frames", number(frames), "wss_bytes",
+					     number(frames << 12), "lost",
+					     (int)(r.lost != 0)));
+		else
+			printf("%8.2f s  %10" PRIu64 " frames  %10.1f MiB  (%s%s)\n", now() - began,
+			       frames, (double)frames / 256, events_name(r.events),
+			       r.lost ? ", LOST" : "");
+		fflush(stdout);
+		flat = (frames - before) * 100 <= before * FLAT_PER_CENT ? flat + 1 : 0;
+		before = frames;
+	}
+	return err;
+}
+
+static int simple(int fd, const struct options *o, uint32_t command, uint32_t flags)
+{
+	struct answer a;
+	int err = -EPROTO;
+
+	if (ask(fd, command, o->events, flags, &a)) {
+		err = a.reply.error;
+		if (!err && command == PML_CONTROL_COLLECT)
+			print_collect(o, &a);
+		else if (!err && o->json)
+			print_json(to_json(o, &a.reply));
+		else if (!err)
+			print_text(&a.reply);
+	}
+	free(a.words);
+	return err;
+}
+
+static int run(int fd, const struct options *o)
+{
+	static const struct {
+		const char *name;
+		uint32_t command;
+	} commands[] = { { "status", PML_CONTROL_STATUS },   { "enable", PML_CONTROL_ENABLE },
+			 { "disable", PML_CONTROL_DISABLE }, { "clean", PML_CONTROL_CLEAN },
+			 { "collect", PML_CONTROL_COLLECT }, { "reset", PML_CONTROL_RESET } };
+	uint32_t flags = (o->rearm ? PML_CONTROL_REARM : 0) | (o->frames ? PML_CONTROL_DIRTY : 0) |
+			 (o->counts ? PML_CONTROL_COUNTS : 0);
+	size_t i;
+
+	if (!strcmp(o->command, "wss"))
+		return wss(fd, o);
+	for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (!strcmp(o->command, commands[i].name))
+			return simple(fd, o, commands[i].command, flags);
+	return 1;
+}
+
+static bool parse_events(const char *text, uint32_t *events)
+{
+	if (!strcmp(text, "dirty"))
+		*events = DIRTY;
+	else if (!strcmp(text, "referenced"))
+		*events = REFERENCED;
+	else if (!strcmp(text, "both"))
+		*events = DIRTY | REFERENCED;
+	else
+		return false;
+	return true;
+}
+
+static bool parse(int argc, char **argv, struct options *o)
+{
+	static const struct option names[] = {
+		{ "socket", required_argument, NULL, 's' }, { "json", no_argument, NULL, 'j' },
+		{ "events", required_argument, NULL, 'e' }, { "rearm", no_argument, NULL, 'r' },
+		{ "frames", no_argument, NULL, 'f' },	    { "counts", no_argument, NULL, 'c' },
+		{ "interval", required_argument, NULL, 'i' },
+		{ "intervals", required_argument, NULL, 'n' },
+		{ "help", no_argument, NULL, 'h' },	    { NULL, 0, NULL, 0 },
+	};
+	bool ok = true;
+	int c;
+
+	while (ok && (c = getopt_long(argc, argv, "s:je:rfci:n:h", names, NULL)) != -1) {
+		switch (c) {
+		case 's': o->socket = optarg; break;
+		case 'j': o->json = true; break;
+		case 'e': ok = parse_events(optarg, &o->events); break;
+		case 'r': o->rearm = true; break;
+		case 'f': o->frames = true; break;
+		case 'c': o->counts = true; break;
+		case 'i': o->interval = strtod(optarg, NULL); break;
+		case 'n': o->intervals = strtol(optarg, NULL, 10); break;
+		case 'h':
+			fputs(usage, stdout);
+			exit(0);
+		default: ok = false;
+		}
+	}
+	if (optind == argc - 1)
+		o->command = argv[optind];
+	return ok && o->socket && o->command && o->interval > 0 && o->interval < 1e6 &&
+	       o->intervals > 0;
+}
+
+static int explain(int err)
+{
+	switch (err) {
+	case -ENOENT:
+		return fail("collect", "the device does not follow this machine", "enable first");
+	case -EEXIST:
+		return fail("enable", "it is enabled already", "disable first, or clean");
+	case -ETIMEDOUT:
+		return fail("enable", "no virtual CPU ran", "is the machine paused?");
+	case -EPROTO:
+		return fail("socket", "the other end does not answer as a PML device",
+			    "is the machine still running?");
+	default:
+		return fail("command", strerror(-err), "try status");
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = { .events = DIRTY, .interval = 1, .intervals = 60 };
+	int fd, err;
+
+	if (!parse(argc, argv, &o)) {
+		fputs(usage, stderr);
+		return 2;
+	}
+	fd = dial(o.socket);
+	if (fd < 0)
+		return fail(o.socket, strerror(errno),
+			    "start the machine with pml-qemu --pml control=SOCKET");
+	err = run(fd, &o);
+	close(fd);
+	if (err > 0) {
+		fputs(usage, stderr);
+		return 2;
+	}
+	return err ? explain(err) : 0;
+}
