@@ -1,0 +1,595 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * From the device's rings to the pages of a memory; see log.h.  Called by track.c
+ * (joining, draining, harvesting) and by device.c (interrupts, unbinding).
+ *
+ * A page that is logged is not logged again until it is re-armed: an entry says "from
+ * now on, until then".  So an entry may be told by a collect only if the page has been
+ * re-armed after it was logged; else what is written after the collect would be lost.
+ * An epoch ends in this order:
+ *
+ *   DRAIN   every processor's log is moved to its ring, whoever runs there
+ *   take    the rings' entries: all of them were logged before the next step
+ *   REARM   what was taken may be told; what is taken from here on waits for the next
+ *
+ * Nobody needs to be interrupted for it: the rings are plain memory, and are emptied by
+ * whoever comes first, the thread of the interrupt that says that a log was full, or a
+ * collect.  Whose entry it is, is said by the device's CONTEXT records: at a switch the
+ * logs need not be drained.
+ */
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include "device.h"
+#include "log.h"
+#include "sched.h"
+#include "track.h"
+
+/* As many chunks are kept of one memory (128 GiB of it); then all is dirty. */
+#define CHUNKS_MAX (1ul << 16)
+/* How often a full ring is emptied until a drain has to succeed. */
+#define DRAINS_MAX 64
+
+/* Every log, under pml_device_lock; by its context, also under pml_take_lock. */
+static LIST_HEAD(logs);
+static DEFINE_XARRAY_ALLOC1(contexts);
+
+/* ---- rings ---- */
+
+static struct pml_logged *logged_make(struct pml_log *log, unsigned long index)
+{
+	struct pml_logged *p = xa_load(&log->fresh, index);
+
+	if (p || log->nchunks >= CHUNKS_MAX)
+		return p;
+	p = kzalloc(sizeof(*p), GFP_KERNEL | __GFP_NOWARN);
+	if (p && xa_err(xa_store(&log->fresh, index, p, GFP_KERNEL | __GFP_NOWARN))) {
+		kfree(p);
+		return NULL;
+	}
+	if (p)
+		log->nchunks++;
+	return p;
+}
+
+static bool logged_is_empty(const struct pml_logged *p)
+{
+	return bitmap_empty(p->dirty, PML_CHUNK_PAGES) &&
+	       bitmap_empty(p->referenced, PML_CHUNK_PAGES);
+}
+
+static void logged_free(struct pml_log *log, struct pml_logged *p)
+{
+	log->nchunks--;
+	kfree(p);
+}
+
+/* Moves the bits of these events. */
+static void logged_move(struct pml_logged *to, struct pml_logged *from, u32 events)
+{
+	if (events & PML_EV_DIRTY) {
+		bitmap_or(to->dirty, to->dirty, from->dirty, PML_CHUNK_PAGES);
+		bitmap_zero(from->dirty, PML_CHUNK_PAGES);
+	}
+	if (events & PML_EV_REFERENCED) {
+		bitmap_or(to->referenced, to->referenced, from->referenced, PML_CHUNK_PAGES);
+		bitmap_zero(from->referenced, PML_CHUNK_PAGES);
+	}
+}
+
+/*
+ * What was taken until now may be told, as far as these events go: they are about to
+ * be re-armed, and the others not.
+ */
+static void end_epoch(struct pml_log *log, u32 events)
+{
+	struct pml_logged *p, *to;
+	unsigned long index;
+
+	mutex_lock(&log->lock);
+	xa_for_each(&log->fresh, index, p) {
+		to = xa_load(&log->told, index);
+		if (!to) {
+			to = kzalloc(sizeof(*to), GFP_KERNEL | __GFP_NOWARN);
+			if (to && xa_err(xa_store(&log->told, index, to,
+						  GFP_KERNEL | __GFP_NOWARN))) {
+				kfree(to);
+				to = NULL;
+			}
+			log->nchunks += to ? 1 : 0;
+		}
+		if (to)
+			logged_move(to, p, events);
+		else
+			log->lost = true;
+		if (!to || logged_is_empty(p)) {
+			xa_erase(&log->fresh, index);
+			logged_free(log, p);
+		}
+	}
+	mutex_unlock(&log->lock);
+}
+
+static bool is_dropped(const struct pml_log *log, u64 addr)
+{
+	return pml_broken(PML_BREAK_DROP_LOGGED) && READ_ONCE(log->drains) > 8 &&
+	       !(addr >> PAGE_SHIFT & 15);
+}
+
+/* Under log->lock.  False: the device tells nonsense. */
+static bool take_page(struct pml_device *d, struct pml_log *log, u64 entry)
+{
+	u64 addr = entry & PML_DEV_E_ADDRESS;
+	unsigned int i = (addr & ~PMD_MASK) >> PAGE_SHIFT;
+	struct pml_logged *p;
+
+	if (entry & PML_DEV_E_PHYS)
+		return false;
+	/* beyond what a process can have */
+	if (addr >= TASK_SIZE_MAX) {
+		atomic64_inc(&d->foreign);
+		return true;
+	}
+	if (is_dropped(log, addr))
+		return true;
+	log->taken++;
+	p = logged_make(log, addr >> PML_CHUNK_SHIFT);
+	if (!p) {
+		log->lost = true;
+		return true;
+	}
+	if (entry & PML_DEV_E_DIRTY)
+		__set_bit(i, p->dirty);
+	if (entry & PML_DEV_E_REFERENCED)
+		__set_bit(i, p->referenced);
+	return true;
+}
+
+/* The owner of the entries that follow is locked, until the next one is. */
+static struct pml_log *switch_owner(struct pml_log *from, u64 entry)
+{
+	struct pml_log *to = entry ? xa_load(&contexts, entry >> PML_DEV_E_SHIFT) : NULL;
+
+	if (from != to) {
+		if (from)
+			mutex_unlock(&from->lock);
+		if (to)
+			mutex_lock(&to->lock);
+	}
+	return to;
+}
+
+/* n entries from `at` on; false: the device tells nonsense. */
+static bool take_entries(struct pml_device *d, const struct pml_device_cpu *c, u64 at, u64 n)
+{
+	u64 mask = d->info.ring_entries - 1;
+	struct pml_log *owner = NULL;
+	bool owned = false, ok = true;
+
+	for (; ok && n; at++, n--) {
+		u64 entry = READ_ONCE(c->ring[at & mask]);
+
+		switch (entry & PML_DEV_E_TYPE) {
+		case PML_DEV_E_CONTEXT:
+			owner = switch_owner(owner, entry);
+			owned = true;
+			break;
+		case PML_DEV_E_PAGE:
+			if (!owned)
+				ok = false;
+			else if (owner)
+				ok = take_page(d, owner, entry);
+			else
+				atomic64_inc(&d->foreign);
+			break;
+		default:
+			ok = false;
+		}
+	}
+	switch_owner(owner, 0);
+	return ok;
+}
+
+/* False: what is there is no sequence of batches. */
+static bool take_ring(struct pml_device *d, unsigned int cpu)
+{
+	struct pml_device_cpu *c = &d->cpu[cpu];
+	u64 mask = d->info.ring_entries - 1;
+	/* before the words below it: the device's release */
+	u64 head = smp_load_acquire(&c->block->head);
+
+	if (head - c->tail > d->info.ring_entries)
+		return false;
+	while (c->tail != head) {
+		u64 first = READ_ONCE(c->ring[c->tail & mask]);
+		u64 which = READ_ONCE(c->ring[(c->tail + 1) & mask]);
+		u64 n = first >> PML_DEV_E_SHIFT, there = head - c->tail;
+
+		if ((first & PML_DEV_E_TYPE) != PML_DEV_E_BATCH || there < PML_DEV_BATCH_WORDS ||
+		    n > there - PML_DEV_BATCH_WORDS || which >> PML_DEV_BATCH_VCPU_SHIFT != cpu ||
+		    (which & PML_DEV_BATCH_SEQ_MASK) != c->batch + 1)
+			return false;
+		if (!take_entries(d, c, c->tail + PML_DEV_BATCH_WORDS, n))
+			return false;
+		c->batch++;
+		c->tail += PML_DEV_BATCH_WORDS + n;
+		/* after they were read */
+		smp_store_release(&c->block->tail, c->tail);
+		cond_resched();
+	}
+	return true;
+}
+
+void pml_log_take_rings(struct pml_device *d)
+{
+	lockdep_assert_held(&pml_take_lock);
+	for (unsigned int i = 0; i < d->info.vcpus && !d->stale; i++)
+		if (!take_ring(d, i))
+			WRITE_ONCE(d->stale, true);
+}
+
+static void take_rings(struct pml_device *d)
+{
+	mutex_lock(&pml_take_lock);
+	pml_log_take_rings(d);
+	mutex_unlock(&pml_take_lock);
+}
+
+/* ---- contexts ---- */
+
+static u32 events_for(u32 events)
+{
+	return (events & PML_EV_DIRTY ? PML_DEV_DIRTY : 0) |
+	       (events & PML_EV_REFERENCED ? PML_DEV_REFERENCED : 0);
+}
+
+static int error_of(int status)
+{
+	switch (status) {
+	case PML_DEV_ST_OK:
+		return 0;
+	case PML_DEV_ST_NO_MEMORY:
+		return -ENOMEM;
+	case PML_DEV_ST_BAD_FEATURE:
+		return -EOPNOTSUPP;
+	default:
+		return -ENODEV;
+	}
+}
+
+static int enable(struct pml_device *d, const struct pml_log *log)
+{
+	struct pml_command c = {
+		.code = PML_DEV_CMD_ENABLE,
+		.flags = PML_DEV_MODE_EPML |
+			 (log->way.trigger_ept ? PML_DEV_TRIGGER_EPT : PML_DEV_TRIGGER_GUEST),
+		.context = log->context, .events = events_for(log->events),
+	};
+
+	return error_of(pml_device_command(d, &c));
+}
+
+/* What was logged until now is taken. */
+static void disable(struct pml_device *d, const struct pml_log *log)
+{
+	struct pml_command c = { .code = PML_DEV_CMD_DISABLE, .context = log->context };
+
+	for (unsigned int i = 0; i < DRAINS_MAX; i++) {
+		int status = pml_device_command(d, &c);
+
+		take_rings(d);
+		if (status != PML_DEV_ST_RING_FULL)
+			return;
+	}
+	WRITE_ONCE(d->stale, true);
+}
+
+static void lose(struct pml_log *log)
+{
+	mutex_lock(&log->lock);
+	log->lost = true;
+	mutex_unlock(&log->lock);
+}
+
+/* It has lost what it knew, or told nonsense: everybody begins anew. */
+static int begin_anew(struct pml_device *d)
+{
+	struct pml_log *log;
+	int err = pml_device_begin(d);
+
+	atomic64_inc(&d->begun);
+	list_for_each_entry(log, &logs, in_all) {
+		lose(log);
+		if (!err)
+			err = enable(d, log);
+	}
+	return err;
+}
+
+/* The device in working order, under pml_device_lock; or an error. */
+static struct pml_device *get_device(void)
+{
+	struct pml_device *d = pml_device;
+
+	if (!d)
+		return ERR_PTR(-EOPNOTSUPP);
+	if (!d->dead && pml_device_is_stale(d) && begin_anew(d))
+		d->dead = true;
+	return d->dead ? ERR_PTR(-ENODEV) : d;
+}
+
+static void free_chunks(struct pml_log *log)
+{
+	struct pml_logged *p;
+	unsigned long index;
+
+	xa_for_each(&log->fresh, index, p)
+		kfree(p);
+	xa_for_each(&log->told, index, p)
+		kfree(p);
+	xa_destroy(&log->fresh);
+	xa_destroy(&log->told);
+}
+
+static bool can(const struct pml_device *d, struct pml_log_way way, u32 events)
+{
+	u32 need = PML_DEV_F_EPML |
+		   (way.trigger_ept ? PML_DEV_F_TRIGGER_EPT : PML_DEV_F_TRIGGER_GUEST) |
+		   (events & PML_EV_REFERENCED ? PML_DEV_F_PRL : 0);
+
+	return way.mode == PML_MODE_EPML && !(need & ~d->features);
+}
+
+/* Gives it a context, and lets it be logged. */
+static int begin_log(struct pml_device *d, struct pml_log *log)
+{
+	int err;
+
+	mutex_lock(&pml_take_lock);
+	err = xa_alloc(&contexts, &log->context, log, XA_LIMIT(1, d->info.contexts), GFP_KERNEL);
+	mutex_unlock(&pml_take_lock);
+	if (err)
+		return err == -EBUSY ? -ENOSPC : err;
+	err = enable(d, log);
+	if (err)
+		goto out_context;
+	err = pml_sched_add(log);
+	if (err)
+		goto out_enabled;
+	list_add(&log->in_all, &logs);
+	return 0;
+
+out_enabled:
+	disable(d, log);
+out_context:
+	mutex_lock(&pml_take_lock);
+	xa_erase(&contexts, log->context);
+	mutex_unlock(&pml_take_lock);
+	return err;
+}
+
+/* Nobody is told to be running it, and then nothing of it is logged. */
+static void end_log(struct pml_device *d, struct pml_log *log)
+{
+	pml_sched_remove(log);
+	disable(d, log);
+	mutex_lock(&pml_take_lock);
+	xa_erase(&contexts, log->context);
+	mutex_unlock(&pml_take_lock);
+	list_del(&log->in_all);
+}
+
+static struct pml_log *make_log(struct mm_struct *mm, struct pml_log_way way, u32 events)
+{
+	struct pml_log *log = kzalloc(sizeof(*log), GFP_KERNEL_ACCOUNT);
+	struct pml_device *d;
+	int err;
+
+	if (!log)
+		return ERR_PTR(-ENOMEM);
+	log->mm = mm;
+	log->way = way;
+	log->events = events;
+	mutex_init(&log->lock);
+	xa_init(&log->fresh);
+	xa_init(&log->told);
+	mutex_lock(&pml_device_lock);
+	d = get_device();
+	if (IS_ERR(d))
+		err = PTR_ERR(d);
+	else
+		err = can(d, way, events) ? begin_log(d, log) : -EOPNOTSUPP;
+	mutex_unlock(&pml_device_lock);
+	if (!err)
+		return log;
+	kfree(log);
+	return ERR_PTR(err);
+}
+
+/* A context has the events that it began with: it begins anew, and all is dirty. */
+static int widen(struct pml_log *log, u32 events)
+{
+	struct pml_device *d;
+	int err = -ENODEV;
+
+	mutex_lock(&pml_device_lock);
+	d = get_device();
+	if (!log->gone && !IS_ERR(d)) {
+		err = can(d, log->way, events) ? 0 : -EOPNOTSUPP;
+		if (!err) {
+			disable(d, log);
+			log->events |= events;
+			lose(log);
+			err = enable(d, log);
+			if (err)
+				WRITE_ONCE(d->stale, true);
+		}
+	}
+	mutex_unlock(&pml_device_lock);
+	return err;
+}
+
+int pml_log_join(struct pml_log **log, struct mm_struct *mm, struct pml_log_way way, u32 events)
+{
+	int err = 0;
+
+	if (!*log) {
+		struct pml_log *made = make_log(mm, way, events);
+
+		if (IS_ERR(made))
+			return PTR_ERR(made);
+		*log = made;
+	} else if ((*log)->way.mode != way.mode || (*log)->way.trigger_ept != way.trigger_ept) {
+		err = -EBUSY;
+	} else if (events & ~(*log)->events) {
+		err = widen(*log, events);
+	}
+	if (!err)
+		(*log)->users++;
+	return err;
+}
+
+void pml_log_leave(struct pml_log **log)
+{
+	struct pml_log *l = *log;
+
+	if (--l->users)
+		return;
+	*log = NULL;
+	mutex_lock(&pml_device_lock);
+	if (!l->gone)
+		end_log(pml_device, l);
+	mutex_unlock(&pml_device_lock);
+	free_chunks(l);
+	kfree_rcu(l, rcu);
+}
+
+void pml_log_abandon(struct pml_device *d)
+{
+	struct pml_log *log, *next;
+
+	list_for_each_entry_safe(log, next, &logs, in_all) {
+		end_log(d, log);
+		log->gone = true;
+	}
+}
+
+/* ---- an epoch ---- */
+
+/* Everything that was logged is taken. */
+static int drain(struct pml_device *d, const struct pml_log *log)
+{
+	struct pml_command c = { .code = PML_DEV_CMD_DRAIN, .flags = PML_DEV_ALL_VCPUS };
+	int status = PML_DEV_ST_RING_FULL;
+
+	if (pml_broken(PML_BREAK_NO_DRAIN) && log->drains > 8)
+		return 0;
+	for (unsigned int i = 0; i < DRAINS_MAX && status == PML_DEV_ST_RING_FULL; i++) {
+		status = pml_device_command(d, &c);
+		take_rings(d);
+	}
+	return status;
+}
+
+/* The same with a device in working order; a status, or what it has lost in *flags. */
+static int next_epoch(struct pml_device *d, struct pml_log *log, u32 events, u64 *flags,
+		      u64 *rearmed)
+{
+	struct pml_command c = {
+		.code = PML_DEV_CMD_REARM, .flags = PML_DEV_SCOPE_CONTEXT,
+		.context = log->context, .events = events_for(events),
+	};
+	int status = drain(d, log);
+
+	if (status)
+		return status;
+	end_epoch(log, events);
+	status = pml_device_command(d, &c);
+	*rearmed += c.result[0];
+	*flags = c.result[1];
+	return status;
+}
+
+int pml_log_drain(struct pml_log *log, u32 events, bool *lost, u64 *rearmed)
+{
+	struct pml_device *d;
+	u64 flags = 0;
+	int err = 0;
+
+	WRITE_ONCE(log->drains, log->drains + 1);
+	mutex_lock(&pml_device_lock);
+	d = get_device();
+	if (log->gone || IS_ERR(d)) {
+		mutex_unlock(&pml_device_lock);
+		return -ENODEV;
+	}
+	if (next_epoch(d, log, events, &flags, rearmed) || pml_device_is_stale(d)) {
+		/* it was reset meanwhile, or does not know what we told it */
+		WRITE_ONCE(d->stale, true);
+		*lost = true;
+		err = IS_ERR(get_device()) ? -ENODEV : 0;
+	}
+	mutex_unlock(&pml_device_lock);
+	if ((events & PML_EV_DIRTY && flags & PML_DEV_CTX_DIRTY_LOST) ||
+	    (events & PML_EV_REFERENCED && flags & PML_DEV_CTX_REFERENCED_LOST))
+		*lost = true;
+	mutex_lock(&log->lock);
+	*lost |= log->lost;
+	log->lost = false;
+	mutex_unlock(&log->lock);
+	return err;
+}
+
+void pml_log_harvest(struct pml_log *log, unsigned long index, const unsigned long *mask,
+		     u32 events, unsigned long *dirty, unsigned long *referenced)
+{
+	struct pml_logged *p;
+
+	mutex_lock(&log->lock);
+	p = xa_load(&log->told, index);
+	if (p && (events & PML_EV_DIRTY)) {
+		bitmap_and(dirty, p->dirty, mask, PML_CHUNK_PAGES);
+		bitmap_andnot(p->dirty, p->dirty, mask, PML_CHUNK_PAGES);
+	}
+	if (p && (events & PML_EV_REFERENCED)) {
+		bitmap_and(referenced, p->referenced, mask, PML_CHUNK_PAGES);
+		bitmap_andnot(p->referenced, p->referenced, mask, PML_CHUNK_PAGES);
+	}
+	if (p && logged_is_empty(p)) {
+		xa_erase(&log->told, index);
+		logged_free(log, p);
+	}
+	mutex_unlock(&log->lock);
+}
+
+unsigned long pml_log_next(struct pml_log *log, unsigned long index, unsigned long last)
+{
+	return xa_find(&log->told, &index, last, XA_PRESENT) ? index : ULONG_MAX;
+}
+
+void pml_log_forget(struct pml_log *log, unsigned long start, unsigned long end)
+{
+	unsigned long index = DIV_ROUND_UP(start, PML_CHUNK_SIZE);
+	unsigned long last = end >> PML_CHUNK_SHIFT;
+	struct pml_logged *p;
+
+	if (index >= last)
+		return;
+	mutex_lock(&log->lock);
+	while ((p = xa_find(&log->told, &index, last - 1, XA_PRESENT))) {
+		xa_erase(&log->told, index);
+		logged_free(log, p);
+	}
+	mutex_unlock(&log->lock);
+}
+
+u64 pml_log_taken(struct pml_log *log)
+{
+	u64 n;
+
+	mutex_lock(&log->lock);
+	n = log->taken;
+	mutex_unlock(&log->lock);
+	return n;
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the PML device has logged of each tracked memory.  A memory that is
+ * watched by a mode of the device has one log, shared by all its watches, and
+ * one context of the device.
+ *
+ * Locks, inside mm->lock of track.h, outermost first:
+ *   pml_device_lock  commands; contexts come and go
+ *   pml_take_lock    rings; which log a context is
+ *   log->lock        what was taken from the rings, of one memory
+ */
+#ifndef PML_LOG_H
+#define PML_LOG_H
+
+#include <linux/mm_types.h>
+#include <linux/mutex.h>
+#include <linux/rcupdate.h>
+#include <linux/xarray.h>
+#include "pageset.h"
+#include "pml_uapi.h"
+
+struct pml_device;
+
+/* How a memory is watched by the device; there is one way at a time. */
+struct pml_log_way {
+	u32 mode;		/* PML_MODE_* */
+	bool trigger_ept;
+};
+
+/* Pages of one chunk that were logged. */
+struct pml_logged {
+	DECLARE_BITMAP(dirty, PML_CHUNK_PAGES);
+	DECLARE_BITMAP(referenced, PML_CHUNK_PAGES);
+};
+
+struct pml_log {
+	struct hlist_node in_running;	/* sched.c's */
+	struct list_head in_all;	/* under pml_device_lock */
+	struct mm_struct *mm;		/* for comparison; held by the notifier */
+	struct pml_log_way way;
+	u32 events;			/* PML_EV_* that the context has */
+	u32 context;
+	unsigned int users;		/* watches; under mm->lock */
+	u64 drains;			/* under mm->lock */
+	bool gone;			/* the device is; under pml_device_lock */
+	struct mutex lock;		/* what follows */
+	struct xarray fresh;		/* struct pml_logged, of the epoch that runs */
+	struct xarray told;		/* of epochs that have ended: to be harvested */
+	unsigned long nchunks;		/* in both */
+	u64 taken;			/* entries, ever */
+	bool lost;			/* more happened than is there */
+	struct rcu_head rcu;
+};
+
+/*
+ * Joins the log of a memory, or makes it; *log is NULL if there is none yet.
+ * 0; -EBUSY it is logged in another way; -ENODEV; -ENOSPC; -ENOMEM; -EOPNOTSUPP.
+ */
+int pml_log_join(struct pml_log **log, struct mm_struct *mm, struct pml_log_way way, u32 events);
+void pml_log_leave(struct pml_log **log);
+
+/*
+ * Ends an epoch: what happened until now is there to be harvested, and will be
+ * logged anew.  *lost: not all of it is there.  Adds to *rearmed how many states
+ * were cleared.  0, or -ENODEV: the device is gone.
+ */
+int pml_log_drain(struct pml_log *log, u32 events, bool *lost, u64 *rearmed);
+
+/* Takes what is there of these pages of a chunk, of these events. */
+void pml_log_harvest(struct pml_log *log, unsigned long index, const unsigned long *mask,
+		     u32 events, unsigned long *dirty, unsigned long *referenced);
+/* The first chunk at or after index, at most last, of which something is there. */
+unsigned long pml_log_next(struct pml_log *log, unsigned long index, unsigned long last);
+/* Nothing is mapped there any more. */
+void pml_log_forget(struct pml_log *log, unsigned long start, unsigned long end);
+u64 pml_log_taken(struct pml_log *log);
+
+/* From device.c: takes what is in the rings; under pml_take_lock. */
+void pml_log_take_rings(struct pml_device *d);
+/* From device.c: the device is going; under pml_device_lock. */
+void pml_log_abandon(struct pml_device *d);
+
+#endif

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * ptscan: reads and clears the dirty and accessed bits that the processor sets
+ * in a process's page tables.  Called by track.c, with mmap_lock held.
+ *
+ * What makes it sound:
+ *  - A bit is cleared by a locked operation and the TLB is flushed before the
+ *    page table's lock is let go: whoever writes afterwards sets it again.
+ *  - A page whose dirty bit is taken away is marked dirty under the same lock,
+ *    or reclaim would throw its content away.
+ *  - Tables are walked with the kernel's own rules: what is bad is left alone,
+ *    a table may be replaced until its lock is held.
+ */
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/swap.h>
+#include <linux/swapops.h>
+#include "compat.h"
+#include "trace.h"
+#include "track.h"
+
+/* Under Xen PV the tables are the hypervisor's, and cannot be written here. */
+bool pml_ptscan_works(void)
+{
+	return !boot_cpu_has(X86_FEATURE_XENPV);
+}
+
+/* The middle entry for addr; NULL: there is none, nor before *next. */
+static pmd_t *find_pmd(struct mm_struct *mm, unsigned long addr, unsigned long end,
+		       unsigned long *next)
+{
+	pgd_t *pgd = pgd_offset(mm, addr);
+	p4d_t *p4d;
+	pud_t *pud;
+
+	*next = pgd_addr_end(addr, end);
+	if (pgd_none(*pgd) || pgd_bad(*pgd))
+		return NULL;
+	p4d = p4d_offset(pgd, addr);
+	*next = p4d_addr_end(addr, end);
+	if (p4d_none(*p4d) || p4d_bad(*p4d))
+		return NULL;
+	pud = pud_offset(p4d, addr);
+	*next = pud_addr_end(addr, end);
+	/* a gigantic page is bad, too */
+	if (pud_none(*pud) || pud_bad(*pud))
+		return NULL;
+	*next = pmd_addr_end(addr, end);
+	return pmd_offset(pud, addr);
+}
+
+unsigned long pml_ptscan_next(struct mm_struct *mm, unsigned long addr, unsigned long end)
+{
+	while (addr < end) {
+		unsigned long next;
+		pmd_t *pmd = find_pmd(mm, addr, end, &next);
+
+		if (pmd && !pmd_none(READ_ONCE(*pmd)))
+			return addr;
+		addr = next;
+	}
+	return end;
+}
+
+/*
+ * Calls fn with the page table at pmd, which is locked, and lives on meanwhile even
+ * if it is taken away.  True: fn says so, or there is nothing; false: fn says so, or
+ * the table was replaced, or is bad.
+ */
+static bool with_table(struct mm_struct *mm, pmd_t *pmd, bool (*fn)(pte_t *table, void *arg),
+		       void *arg)
+{
+	spinlock_t *ptl; /* of the table */
+	pmd_t value;
+	bool said;
+
+	rcu_read_lock();
+	value = READ_ONCE(*pmd);
+	if (pmd_none(value) || pmd_bad(value)) {
+		rcu_read_unlock();
+		return pmd_none(value);
+	}
+	ptl = pte_lockptr(mm, &value);
+	spin_lock(ptl);
+	said = pmd_same(value, READ_ONCE(*pmd)) && fn((pte_t *)pmd_page_vaddr(value), arg);
+	spin_unlock(ptl);
+	rcu_read_unlock();
+	return said;
+}
+
+static bool table_is_small(pte_t *table, void *arg)
+{
+	for (unsigned int i = 0; i < PTRS_PER_PTE; i++) {
+		pte_t entry = READ_ONCE(table[i]);
+
+		if (pte_present(entry) && !pte_special(entry) &&
+		    folio_order(page_folio(pte_page(entry))) >= PMD_SHIFT - PAGE_SHIFT)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Is there a page table at addr, and does it not map a huge page by parts?  The
+ * caller keeps the tables' shape by holding mmap_lock for writing.
+ */
+bool pml_ptscan_is_small(struct mm_struct *mm, unsigned long addr)
+{
+	unsigned long next;
+	pmd_t *pmd = find_pmd(mm, addr, addr + PMD_SIZE, &next);
+
+	return !pmd || with_table(mm, pmd, table_is_small, NULL);
+}
+
+static void flush(struct pml_watch *w)
+{
+	if (pml_broken(PML_BREAK_NO_FLUSH))
+		return;
+	if (pml_broken(PML_BREAK_NO_FLUSH_LATER) && atomic64_read(&w->counters->collects) > 7)
+		return;
+	atomic64_add(pml_flush_mm(w->mm->notifier.mm), &w->counters->ipis);
+	atomic64_inc(&w->counters->flushes);
+}
+
+/* Clears the dirty bits of an entry; true if one was set. */
+static bool take_dirty(unsigned long *entry, unsigned long value)
+{
+	bool was = false;
+
+	if (!(value & PML_DIRTY_BITS))
+		return false;
+	was |= test_and_clear_bit(_PAGE_BIT_DIRTY, entry);
+	was |= test_and_clear_bit(PML_BIT_SAVED_DIRTY, entry);
+	return was;
+}
+
+static bool take_accessed(unsigned long *entry, unsigned long value, u32 events)
+{
+	return (events & PML_EV_REFERENCED) && (value & _PAGE_ACCESSED) &&
+	       test_and_clear_bit(_PAGE_BIT_ACCESSED, entry);
+}
+
+struct scan {
+	struct pml_watch *w;
+	struct pml_harvest *h;
+	unsigned long start;
+	unsigned long end;
+	u32 events;
+	bool pins;	/* something of this memory has been pinned */
+};
+
+/* What an entry that maps pages tells, for n pages from the first. */
+static void take_entry(struct scan *s, unsigned long *entry, unsigned long value,
+		       struct folio *folio, unsigned int first, unsigned int n)
+{
+	bitmap_set(s->h->content, first, n);
+	if ((s->events & PML_EV_DIRTY) && take_dirty(entry, value)) {
+		folio_mark_dirty(folio);
+		bitmap_set(s->h->dirty, first, n);
+		s->h->ndirty++;
+		if (n == 1 && folio_test_large(folio))
+			__set_bit(first, s->h->parts);
+	}
+	if (take_accessed(entry, value, s->events)) {
+		folio_mark_accessed(folio);
+		bitmap_set(s->h->accessed, first, n);
+		s->h->naccessed++;
+	}
+	if (s->pins && folio_maybe_dma_pinned(folio))
+		bitmap_set(s->h->pinned, first, n);
+}
+
+static bool scan_table(pte_t *table, void *arg)
+{
+	struct scan *s = arg;
+	pte_t *pte = table + pte_index(s->start);
+
+	for (unsigned long addr = s->start; addr < s->end; addr += PAGE_SIZE, pte++) {
+		pte_t value = READ_ONCE(*pte);
+		unsigned int i = pte_index(addr);
+
+		if (pte_none(value))
+			continue;
+		if (!pte_present(value)) {
+			/* swapped out, or on its way to another frame */
+			__set_bit(i, s->h->content);
+			continue;
+		}
+		/* the zero page: as if nothing was there */
+		if (pte_special(value))
+			continue;
+		take_entry(s, (unsigned long *)&pte->pte, pte_val(value),
+			   page_folio(pte_page(value)), i, 1);
+	}
+	if (s->h->ndirty || s->h->naccessed)
+		flush(s->w);
+	return true;
+}
+
+/* A huge page, or one on its way.  False: it is neither. */
+static bool scan_huge(struct scan *s, struct mm_struct *mm, pmd_t *pmd)
+{
+	spinlock_t *ptl = pmd_lock(mm, pmd);
+	pmd_t value = READ_ONCE(*pmd);
+	bool is_huge = true;
+
+	if (pmd_trans_huge(value)) {
+		s->h->huge = true;
+		take_entry(s, (unsigned long *)&pmd->pmd, pmd_val(value),
+			   page_folio(pmd_page(value)), 0, PML_CHUNK_PAGES);
+		if (s->h->ndirty || s->h->naccessed)
+			flush(s->w);
+	} else if (!pmd_none(value) && !pmd_present(value)) {
+		bitmap_fill(s->h->content, PML_CHUNK_PAGES);
+		s->h->huge = true;
+	} else {
+		is_huge = false;
+	}
+	spin_unlock(ptl);
+	return is_huge;
+}
+
+/* Splits the huge page at addr; when that fails it stays one. */
+static void split(struct pml_watch *w, struct mm_struct *mm, unsigned long addr)
+{
+	struct page *page;
+
+	if (pml_get_page(mm, addr, FOLL_SPLIT_PMD | FOLL_FORCE, &page) == 1) {
+		put_page(page);
+		atomic64_inc(&w->counters->splits);
+	}
+}
+
+void pml_ptscan(struct pml_watch *w, struct vm_area_struct *vma, unsigned long start,
+		unsigned long end, u32 events, struct pml_harvest *h)
+{
+	struct mm_struct *mm = vma->vm_mm;
+	struct scan s = {
+		.w = w, .h = h, .start = start, .end = end, .events = events,
+		.pins = pml_mm_has_pinned(mm),
+	};
+	unsigned long next;
+	pmd_t *pmd = find_pmd(mm, start, end, &next);
+	int tries = 0;
+
+	memset(h, 0, sizeof(*h));
+	if (!pmd)
+		return;
+	atomic64_inc(&w->counters->tables);
+	for (;;) {
+		pmd_t value = READ_ONCE(*pmd);
+
+		if (pmd_none(value))
+			break;
+		if (pmd_trans_huge(value) || !pmd_present(value)) {
+			if (scan_huge(&s, mm, pmd))
+				break;
+		} else if (with_table(mm, pmd, scan_table, &s)) {
+			break;
+		}
+		/* replaced under our hands, or bad: it cannot be read now */
+		if (++tries > 100) {
+			h->unread = true;
+			break;
+		}
+		cond_resched();
+	}
+	if (h->huge && (w->flags & PML_ADD_SPLIT))
+		split(w, mm, start);
+	atomic64_add(h->ndirty, &w->counters->dirty_bits);
+	atomic64_add(h->naccessed, &w->counters->accessed_bits);
+	trace_pml_harvest(start, h->ndirty, h->naccessed, h->huge);
+}
