@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * descriptors.h - which descriptors a tracker opened, so that it is closed only
+ * while they are still its own: a program may close all there are and open
+ * others with the same numbers.  Used by tracker.c.
+ */
+#ifndef PML_GC_DESCRIPTORS_H
+#define PML_GC_DESCRIPTORS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PML_GC_MAX_DESCRIPTORS 32
+
+struct pml_gc_descriptor {
+	int fd;
+	uint64_t dev;
+	uint64_t ino;
+};
+
+struct pml_gc_descriptors {
+	unsigned int n;
+	bool unknown;		/* some could not be listed */
+	struct pml_gc_descriptor list[PML_GC_MAX_DESCRIPTORS];
+};
+
+/* The lowest free descriptors are taken by whoever opens next: what is open
+ * now, up to some number, to be compared by pml_gc_descriptors_since(). */
+struct pml_gc_open {
+	uint64_t bits[16];
+};
+
+void pml_gc_descriptors_now(struct pml_gc_open *open);
+void pml_gc_descriptors_since(struct pml_gc_descriptors *d, const struct pml_gc_open *before);
+/* Whether all that are known still are what they were. */
+bool pml_gc_descriptors_same(const struct pml_gc_descriptors *d);
+
+#endif /* PML_GC_DESCRIPTORS_H */

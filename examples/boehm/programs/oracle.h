@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* oracle.h - what the oracle is asked for, and the bad input it can be given. */
+#ifndef BOEHM_ORACLE_H
+#define BOEHM_ORACLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct wishes {
+	long chains;		/* a thread */
+	long length;		/* nodes a chain that are written */
+	long body;		/* and nodes behind them that are not */
+	long size;		/* bytes a value */
+	long writes;		/* a thread */
+	long threads;
+	long forks;		/* a thread's share: children that go on by themselves */
+	bool call;		/* pml_gc_enable(), not the constructor alone */
+	bool need;		/* skip unless libpml gives the dirty pages */
+	bool control;		/* take the hooks away: objects must be lost */
+	bool replace;		/* set another event hook, which calls nobody */
+	bool close_all;		/* close all descriptors, and open others, now and then */
+	bool unmap;		/* grow by large blocks and drop them */
+	bool huge;		/* some objects are large, some hold no pointers */
+	bool toggle;		/* GC_disable() and GC_enable() */
+	bool no_descriptors;	/* leave no descriptor free */
+	bool withdraw;		/* GC_set_manual_vdb_allowed(0) before GC_INIT() */
+	bool environment;	/* say what is left of the constructor's variable */
+	bool quiet;
+};
+
+/* Bad input, applied where it belongs; `turn` counts the calls. */
+void bad_before_writes(const struct wishes *w);
+void bad_now_and_then(const struct wishes *w, unsigned long turn);
+
+#endif /* BOEHM_ORACLE_H */

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a program may do to a collector that depends on others: take its hooks
+ * and descriptors away, make it unmap its heap, switch it off and on.
+ * Called by oracle.c.
+ */
+#include "common.h"
+#include "oracle.h"
+
+#include <fcntl.h>
+#include <gc/gc_mark.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define LARGE_BLOCK ((size_t)4 << 20)
+
+static GC_push_other_roots_proc roots_before;
+
+static void GC_CALLBACK no_event(GC_EventType event)
+{
+	(void)event;
+}
+
+/* Before any library's constructor: what libgc pushes by itself. */
+static void remember(void)
+{
+	roots_before = GC_get_push_other_roots();
+}
+
+static void (*const early)(void) __attribute__((used, section(".preinit_array"))) = remember;
+
+void bad_before_writes(const struct wishes *w)
+{
+	/* from here on, what is old is known to the collector */
+	GC_gcollect();
+	if (w->replace || w->control)
+		GC_set_on_collection_event(no_event);
+	if (w->control)
+		GC_set_push_other_roots(roots_before);
+}
+
+/* All are closed; whoever opens next gets the numbers. */
+static void close_all(void)
+{
+	closefrom(3);
+	for (int i = 0; i < 12; i++)
+		if (open(i % 2 ? "/dev/zero" : "/proc/self/exe", O_RDONLY) < 0)
+			boehm_fail("oracle", "no descriptor to be had");
+}
+
+static void take_all_descriptors(void)
+{
+	while (open("/dev/null", O_RDONLY) >= 0)
+		;
+}
+
+static void large_garbage(void)
+{
+	for (int i = 0; i < 16; i++) {
+		char *block = boehm_alloc_atomic(LARGE_BLOCK);
+
+		for (size_t at = 0; at < LARGE_BLOCK; at += 4096)
+			block[at] = 1;
+	}
+}
+
+void bad_now_and_then(const struct wishes *w, unsigned long turn)
+{
+	if (w->close_all && turn % 16 == 3)
+		close_all();
+	if (w->no_descriptors && turn == 4)
+		take_all_descriptors();
+	if (w->unmap && turn % 16 == 5)
+		large_garbage();
+	if (w->unmap && turn % 16 == 9)
+		for (int i = 0; i < 3; i++)
+			GC_gcollect();
+	if (w->toggle && turn % 8 == 1)
+		GC_disable();
+	if (w->toggle && turn % 8 == 3)
+		GC_enable();
+}

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# What a program may do to the collector's dirty pages: no object is lost, or it is
+# refused in words and the program runs as without libpml-gc.  Run by CTest with the
+# programs' folder as its argument.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tests/lib/tap.sh
+. "$here/../../../tests/lib/tap.sh"
+oracle=$1/boehm-oracle
+
+# The tests are called by name.
+# shellcheck disable=SC2317
+refused()
+{
+	local words
+
+	words=$("$@" 2>&1 >/dev/null)
+	echo "$words"
+	[[ $words == *": "*";"* ]]
+}
+
+# Room for the loader alone; nothing is inherited.
+# shellcheck disable=SC2317
+few_descriptors()
+{
+	local fd
+
+	for ((fd = 3; fd < 64; fd++)); do
+		eval "exec $fd>&-"
+	done
+	ulimit -n 4
+	exec "$oracle" --writes 10
+}
+
+# What libgc does by itself is not disturbed, and the variable that asks for
+# incremental collection is not handed on.
+# shellcheck disable=SC2317
+environment_is_clean()
+{
+	local got
+
+	got=$("$oracle" --chains 10 --writes 10 --environment)
+	echo "$got"
+	[[ $got == *"GC_ENABLE_INCREMENTAL is not set"* ]]
+}
+
+"$oracle" --need --chains 10 --writes 10 --quiet ||
+	tap_skip_all "no back-end of libpml works here"
+tap_run "all descriptors closed, others in their place" "$oracle" --close-all --huge
+tap_run "the same with threads" "$oracle" --close-all --threads 4
+tap_run "forked children collect by themselves" "$oracle" --forks 3 --threads 2
+tap_run "forked children after all descriptors were closed" "$oracle" --forks 2 --close-all
+tap_run "another event hook is set later, and calls nobody" "$oracle" --replace --huge
+tap_run "the same with threads and children" "$oracle" --replace --threads 3 --forks 1
+tap_run "the heap is unmapped and mapped again" \
+	env GC_UNMAP_THRESHOLD=1 "$oracle" --unmap --huge
+tap_run "GC_disable() and GC_enable()" "$oracle" --toggle
+tap_run "six threads collect, stops are abandoned" \
+	env GC_PAUSE_TIME_TARGET=1 GC_FULL_FREQUENCY=1000 "$oracle" --threads 6 --writes 100000
+tap_run "the permission for dirty bits by hand is withdrawn before GC_INIT" "$oracle" --withdraw
+tap_run "no back-end of that name: refused in words" \
+	refused env PML_BACKEND=nonsense "$oracle" --chains 10 --writes 10
+tap_run "... and the program runs with libgc alone" env PML_BACKEND=nonsense "$oracle"
+tap_run "no descriptor to be had: refused in words" \
+	refused few_descriptors
+tap_run "descriptors run out later: no object is lost" "$oracle" --forks 1 --no-descriptors
+tap_run "GC_DISABLE_INCREMENTAL is respected" env GC_DISABLE_INCREMENTAL=1 "$oracle"
+tap_run "the environment is as it was" environment_is_clean
+tap_done

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# The collector with libpml's dirty pages loses no object, on any back-end that is
+# here; with its hooks taken away it does.  Run by CTest, by tests/long/boehm, and
+# in guests.
+#   oracle.sh PROGRAMS RUNS [BACKEND]...
+# The tests are called by name.
+# shellcheck disable=SC2317
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tests/lib/tap.sh
+. "$here/../../../tests/lib/tap.sh"
+oracle=$1/boehm-oracle
+runs=$2
+shift 2
+[ $# -gt 0 ] || set -- wp-async soft-dirty uffd-sync hash ptscan epml spml
+
+# shellcheck source=examples/boehm/tests/many.sh
+. "$here/many.sh"
+
+loses()
+{
+	local status=0
+
+	env PML_BACKEND="$1" timeout 100 "$oracle" --need --control || status=$?
+	# lost, or so badly that the program fell over them
+	[ "$status" -eq 1 ] || [ "$status" -eq 139 ]
+}
+
+for backend; do
+	status=0
+	words=$(env PML_BACKEND="$backend" "$oracle" --need --chains 10 --writes 10 2>/dev/null) ||
+		status=$?
+	if [ "$status" -eq 77 ]; then
+		tap_skip "${words##*pml: }" "$backend: $runs runs lose no object"
+		continue
+	fi
+	tap_run "$backend: $runs runs lose no object" many "$oracle" "$runs" "$backend"
+	tap_run "$backend: without the hooks objects are lost" loses "$backend"
+done
+tap_done

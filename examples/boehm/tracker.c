@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A dirty provider over libpml; see tracker.h.
+ *
+ * What makes it sound:
+ * - Only the heap is watched.  A part that is new to libpml comes back from the
+ *   collect that arms it as dirty, so that nobody here has to remember parts.
+ * - Whatever the result does not vouch for (LOST, UNCOVERED) is dirty, but for
+ *   those reasons that do not concern a collector whose world stands still.
+ * - The tracker's descriptors are looked at before every collect: a program may
+ *   close all there are.  And a canary, a page that is written before every
+ *   collect, has to be in the result.  If either fails, everything is dirty, and
+ *   tracking begins anew.
+ * - A forked child has lost the tracking; the process id tells.
+ */
+#define _GNU_SOURCE
+#include "tracker.h"
+#include "descriptors.h"
+
+#include <errno.h>
+#include <pml.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* A program that keeps on taking our descriptors away is not fought with. */
+#define MAX_RESTARTS 64
+
+static struct {
+	struct pml *pml;
+	pid_t owner;
+	bool broken;
+	bool closed;
+	uint64_t restarts;
+	uint64_t pages;
+	volatile unsigned char *canary;
+	uint64_t page;
+	struct pml_gc_descriptors descriptors;
+} tracker;
+
+static bool map_canary(void)
+{
+	void *p;
+
+	if (tracker.canary)
+		return true;
+	tracker.page = (uint64_t)sysconf(_SC_PAGESIZE);
+	p = mmap(NULL, tracker.page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return false;
+	tracker.canary = p;
+	return true;
+}
+
+/* The oracle has lost no object on these, best first; the others have not been
+ * tried. */
+static const char *const verified[] = { "ptscan", "wp-async", "soft-dirty", "uffd-sync", "hash" };
+#define NVERIFIED (sizeof(verified) / sizeof(verified[0]))
+
+static int open_tracker(struct pml_options *options)
+{
+	const char *asked = getenv("PML_BACKEND");
+	int err = -ENOTSUP;
+
+	for (size_t i = 0; i < NVERIFIED && err; i++) {
+		if (asked && *asked && strcmp(asked, verified[i]) != 0)
+			continue;
+		options->backend = verified[i];
+		err = pml_open(&tracker.pml, options);
+		if (asked && *asked)
+			return err;
+	}
+	if (asked && *asked)
+		snprintf(options->message, options->message_size,
+			 "pml: libpml-gc: back-end %s: it has not been shown to lose no object; use ptscan, wp-async, soft-dirty, uffd-sync or hash",
+			 asked);
+	return err;
+}
+
+static void drop(void)
+{
+	/* closing what is no longer ours would hit the program's own files */
+	if (tracker.pml && !tracker.descriptors.unknown &&
+	    pml_gc_descriptors_same(&tracker.descriptors))
+		pml_close(tracker.pml);
+	tracker.pml = NULL;
+}
+
+static int begin(char *words, size_t size)
+{
+	struct pml_options options = { .size = sizeof(options), .flags = PML_ADAPTIVE };
+	struct pml_gc_open before;
+	struct pml_span watch;
+	int err;
+
+	if (!map_canary()) {
+		snprintf(words, size, "pml: libpml-gc: out of memory; raise the limit");
+		return -ENOMEM;
+	}
+	/* until the heap's parts are named, only this is watched */
+	watch.start = (uintptr_t)tracker.canary;
+	watch.end = watch.start + tracker.page;
+	options.watch = &watch;
+	options.nwatch = 1;
+	options.message = words;
+	options.message_size = size;
+	pml_gc_descriptors_now(&before);
+	err = open_tracker(&options);
+	if (!err) {
+		err = pml_start(tracker.pml);
+		if (err) {
+			snprintf(words, size, "%s", pml_message(tracker.pml));
+			pml_close(tracker.pml);
+			tracker.pml = NULL;
+		}
+	}
+	if (err)
+		return err;
+	pml_gc_descriptors_since(&tracker.descriptors, &before);
+	tracker.owner = getpid();
+	tracker.broken = false;
+	return 0;
+}
+
+int pml_gc_tracker_open(char *words, size_t size)
+{
+	tracker.closed = false;
+	return begin(words, size);
+}
+
+void pml_gc_tracker_close(void)
+{
+	tracker.closed = true;
+	drop();
+}
+
+static bool usable(void)
+{
+	return tracker.pml && !tracker.broken && tracker.owner == getpid();
+}
+
+/* Before the world is stopped: what was lost is opened anew here, where malloc
+ * and locks are still allowed. */
+static void GC_CALLBACK prepare(void *client_data)
+{
+	char words[256];
+
+	(void)client_data;
+	if (tracker.closed || usable() || tracker.restarts >= MAX_RESTARTS)
+		return;
+	drop();
+	tracker.restarts++;
+	/* not now: all is dirty until it works */
+	begin(words, sizeof(words));
+}
+
+/* Reasons that leave pages clean for a collector.  Nothing runs between a
+ * collect's two steps while the world is stopped (RACE); a page that holds what
+ * it held at the last stop has no pointer that was not followed then
+ * (CLEAN_BY_HASH); nor has one that was dropped and so holds nothing (DROPS).  What
+ * another process writes through the kernel (REMOTE) holds no pointer into this
+ * heap; libgc's own ways do not see it either. */
+static bool is_harmless(const struct pml_range *u)
+{
+	return u->reason == PML_REASON_RACE || u->reason == PML_REASON_CLEAN_BY_HASH ||
+	       u->reason == PML_REASON_DROPS || u->reason == PML_REASON_REMOTE;
+}
+
+struct answer {
+	const struct GC_dirty_range_s *parts;
+	size_t nparts;
+	GC_dirty_found_proc found;
+	void *closure;
+	bool canary;
+	bool lost;
+};
+
+static void tell(const struct answer *a, uint64_t start, uint64_t end)
+{
+	struct GC_dirty_range_s r = { (void *)(uintptr_t)start, (void *)(uintptr_t)end };
+
+#ifdef PML_TEST_HOOKS
+	const char *how = getenv("PML_GC_TEST_BREAK");
+
+	if (how && strcmp(how, "withhold") == 0)
+		return;
+#endif
+	a->found(a->closure, r);
+	tracker.pages += (end - start) / tracker.page;
+}
+
+/* The parts of the heap that lie in [start, end). */
+static void tell_parts(const struct answer *a, uint64_t start, uint64_t end)
+{
+	for (size_t i = 0; i < a->nparts; i++) {
+		uint64_t s = (uintptr_t)a->parts[i].start, e = (uintptr_t)a->parts[i].end;
+
+		s = s > start ? s : start;
+		e = e < end ? e : end;
+		if (s < e)
+			tell(a, s, e);
+	}
+}
+
+static void tell_result(struct answer *a, const struct pml_result *r)
+{
+	uint64_t canary = (uintptr_t)tracker.canary;
+
+	for (size_t i = 0; i < r->nranges; i++) {
+		if (!(r->ranges[i].events & PML_DIRTY))
+			continue;
+		if (r->ranges[i].start <= canary && canary < r->ranges[i].end)
+			a->canary = true;
+		tell_parts(a, r->ranges[i].start, r->ranges[i].end);
+	}
+	for (size_t i = 0; i < r->nuncovered; i++)
+		if (!is_harmless(r->uncovered + i))
+			tell_parts(a, r->uncovered[i].start, r->uncovered[i].end);
+	if (r->flags & (PML_RESULT_LOST | PML_RESULT_UNCOVERED_CUT))
+		a->lost = true;
+}
+
+static int collect(struct answer *a)
+{
+	struct pml_collect_args args = { .size = sizeof(args) };
+	const struct pml_result *r;
+	int err;
+
+	do {
+		err = pml_collect(tracker.pml, &args, &r);
+		if (err)
+			return err;
+		tell_result(a, r);
+		args.start = r->resume;
+		args.from_pid = r->resume_pid;
+	} while (r->flags & PML_RESULT_MORE);
+	return 0;
+}
+
+static int GC_CALLBACK read_dirty(void *client_data, const struct GC_dirty_range_s *parts,
+				  size_t nparts, GC_dirty_found_proc found, void *closure)
+{
+	struct answer a = { .parts = parts, .nparts = nparts, .found = found, .closure = closure };
+	int err = 0;
+
+	(void)client_data;
+	if (!usable())
+		return -ENODATA;
+	if (!pml_gc_descriptors_same(&tracker.descriptors)) {
+		tracker.broken = true;
+		return -EBADF;
+	}
+	for (size_t i = 0; i < nparts && !err; i++)
+		err = pml_watch(tracker.pml, (uintptr_t)parts[i].start, (uintptr_t)parts[i].end);
+	if (err)
+		return err;
+	++*tracker.canary;
+	err = collect(&a);
+	if (err) {
+		tracker.broken = err != -EBUSY;
+		return err;
+	}
+	if (!a.canary) {
+		tracker.broken = true;
+		return -ESTALE;
+	}
+	return a.lost ? -EOVERFLOW : 0;
+}
+
+const struct GC_dirty_provider_s pml_gc_provider = {
+	.size = sizeof(struct GC_dirty_provider_s),
+	.prepare = prepare,
+	.read = read_dirty,
+};
+
+const char *pml_gc_tracker_backend(void)
+{
+	return tracker.pml ? pml_backend_name(tracker.pml) : "";
+}
+
+uint64_t pml_gc_tracker_restarts(void)
+{
+	return tracker.restarts;
+}
+
+uint64_t pml_gc_tracker_pages(void)
+{
+	return tracker.pages;
+}
