@@ -74,6 +74,8 @@ static const uint64_t stop_limit = 2000000000;		/* for the target to stop, once 
 static const uint64_t stop_share = 100000000;		/* for one thread, if there are others */
 static const uint64_t patience_limit = 1000000000;	/* for a thread to leave its call */
 static const uint64_t patience_step = 500000;
+static const uint64_t seize_pause = 200000;		/* before a refused PTRACE_SEIZE is repeated */
+static const unsigned int seize_tries = 25;
 static const uint64_t enter_limit = 1000000000;		/* from resumed to the call's entry */
 static const uint64_t no_limit = UINT64_MAX;
 
@@ -335,20 +337,53 @@ static void wait_for_new_sleep(const struct session *s, pid_t tid)
 	}
 }
 
-static int seize(struct session *s, const struct pml_remote_thread *thread)
+/* With the right to do it, no filter of the target's can hit the injected call. */
+static int seize_once(struct session *s, pid_t tid)
 {
 	const unsigned long options = PTRACE_O_TRACESYSGOOD;
 	const unsigned long more = options | PTRACE_O_SUSPEND_SECCOMP;
 	int r;
 
-	if (thread->patience)
-		wait_for_new_sleep(s, thread->tid);
-	/* With the right to do it, no filter of the target's can hit the injected call. */
 	s->suspended = true;
-	r = result(ptrace_raw(PTRACE_SEIZE, thread->tid, 0, more));
+	r = result(ptrace_raw(PTRACE_SEIZE, tid, 0, more));
 	if (r == -EPERM || r == -EINVAL) {
 		s->suspended = false;
-		r = result(ptrace_raw(PTRACE_SEIZE, thread->tid, 0, options));
+		r = result(ptrace_raw(PTRACE_SEIZE, tid, 0, options));
+	}
+	return r;
+}
+
+static pid_t tracer_of(const struct session *s, pid_t tid)
+{
+	const char *at = NULL;
+	char text[4096];
+	pid_t tracer = 0;
+
+	if (!read_status(s, tid, text, sizeof(text)))
+		at = field(text, "\nTracerPid:");
+	while (at && *at >= '0' && *at <= '9')
+		tracer = tracer * 10 + (*at++ - '0');
+	return tracer;
+}
+
+/*
+ * A tracer that comes and goes (a leak checker at a program's end is one) makes
+ * the kernel refuse, with no cause to be seen before or after.  So a refusal
+ * counts when it is repeated, and a tracer seen in between is its cause.
+ */
+static int seize(struct session *s, const struct pml_remote_thread *thread)
+{
+	unsigned int i;
+	int r;
+
+	if (thread->patience)
+		wait_for_new_sleep(s, thread->tid);
+	r = seize_once(s, thread->tid);
+	for (i = 1; r == -EPERM && !s->reply.tracer && i < seize_tries; i++) {
+		s->reply.tracer = tracer_of(s, thread->tid);
+		/* not in step with whatever else happens at intervals */
+		sleep_ns(seize_pause + i % 7 * 30000u);
+		r = seize_once(s, thread->tid);
 	}
 	if (r)
 		return fail(s, r == -ESRCH ? PML_WHERE_GONE : PML_WHERE_SEIZE, r);

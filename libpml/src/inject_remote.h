@@ -73,6 +73,7 @@ struct pml_remote_reply {
 	uint64_t window_ns;
 	uint32_t closed;	/* how many descriptors were closed, but for MAKE */
 	int32_t made;		/* PML_REMOTE_MAKE: the number that it had there */
+	int32_t tracer;		/* PML_WHERE_SEIZE: who traced it then, or 0 */
 };
 
 /*

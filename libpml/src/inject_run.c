@@ -221,7 +221,7 @@ static int explain(const struct pml_remote_job *job, const struct pml_remote_rep
 
 	switch (reply->where) {
 	case PML_WHERE_SEIZE:
-		return pml_inject_say_denied(pid, words);
+		return pml_inject_say_denied(pid, reply->tracer, words);
 	case PML_WHERE_STOP:
 		return pml_inject_say(words, -EBUSY,
 				      "process %d: it did not stop within 2 seconds (uninterruptible "

@@ -21,7 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The kernel's PF_KTHREAD, in the flags field of /proc/PID/stat. */
+/* The kernel's PF_EXITING and PF_KTHREAD, in the flags field of /proc/PID/stat. */
+#define TASK_IS_EXITING 0x00000004u
 #define TASK_IS_KTHREAD 0x00200000u
 
 /* Better threads first. */
@@ -112,17 +113,28 @@ static bool has_ended(pid_t pid)
 	return (stat.state == 'Z' || stat.state == 'X') && read_status(pid, "\nThreads:") <= 1;
 }
 
-int pml_inject_say_denied(pid_t pid, const struct pml_inject_words *words)
+/* No zombie yet, but nothing of it will run again. */
+static bool is_ending(pid_t pid)
+{
+	struct task_stat stat;
+
+	if (read_stat(pid, pid, &stat))
+		return true;
+	return (stat.flags & TASK_IS_EXITING) && read_status(pid, "\nThreads:") <= 1;
+}
+
+int pml_inject_say_denied(pid_t pid, long tracer, const struct pml_inject_words *words)
 {
 	char text[16] = "";
-	long tracer = read_status(pid, "\nTracerPid:");
 	long user = read_status(pid, "\nUid:");
 	uid_t me = geteuid();
 
 	/* The kernel denies access to one that is just ending, whoever asks. */
-	if (has_ended(pid))
+	if (is_ending(pid))
 		return pml_inject_say(words, -ESRCH, "process %d: it has ended; nothing to do",
 				      pid);
+	if (tracer <= 0)
+		tracer = read_status(pid, "\nTracerPid:");
 	if (tracer > 0)
 		return pml_inject_say(words, -EBUSY,
 				      "process %d cannot be stopped: process %ld traces it already; "
@@ -163,7 +175,7 @@ int pml_inject_say_no_access(pid_t pid, int error, const struct pml_inject_words
 		return say_lack(pid, error, words);
 	if (error == -ENOENT || error == -ESRCH)
 		return pml_inject_say(words, -ESRCH, "process %d: it has ended; nothing to do", pid);
-	return pml_inject_say_denied(pid, words);
+	return pml_inject_say_denied(pid, 0, words);
 }
 
 static int check_process(pid_t pid, const struct pml_inject_words *words)
@@ -190,7 +202,7 @@ static int check_process(pid_t pid, const struct pml_inject_words *words)
 				      "process %d: it is a zombie, it has ended and waits for its "
 				      "parent %d; nothing to do", pid, stat.parent);
 	if (tracer > 0)
-		return pml_inject_say_denied(pid, words);
+		return pml_inject_say_denied(pid, tracer, words);
 	/*
 	 * Until it calls exec, the memory is its parent's: the parent would be
 	 * watched in its place.

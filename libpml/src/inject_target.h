@@ -31,8 +31,8 @@ int pml_inject_say(const struct pml_inject_words *words, int error, const char *
  */
 int pml_inject_examine(struct pml_remote_job *job, const struct pml_inject_words *words);
 
-/* Words for a PTRACE_SEIZE that was not permitted. */
-int pml_inject_say_denied(pid_t pid, const struct pml_inject_words *words);
+/* Words for a PTRACE_SEIZE that was not permitted; tracer: who was seen to trace it, or 0. */
+int pml_inject_say_denied(pid_t pid, long tracer, const struct pml_inject_words *words);
 
 /* Words for a file of the process in /proc that could not be opened. */
 int pml_inject_say_no_access(pid_t pid, int error, const struct pml_inject_words *words);

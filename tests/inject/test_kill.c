@@ -387,7 +387,8 @@ int main(int argc, char **argv)
 		snprintf(left, sizeof(left), "%ld", n - 1);
 		if (n > 0)
 			execl("/proc/self/exe", argv[0], "exec", left, NULL);
-		return n > 0;
+		/* A leak checker would trace it, and fail where it is traced already. */
+		_exit(n > 0);
 	}
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	kill_tracker("a busy loop", run_registers);

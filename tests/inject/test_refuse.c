@@ -251,6 +251,52 @@ static void run_vfork(struct shared *shared)
 	target_vfork(shared, count_until_stop);
 }
 
+/* One short-lived tracer after another, each leaving by its end. */
+static pid_t start_passing_tracers(pid_t pid)
+{
+	pid_t parent = fork();
+
+	if (parent)
+		return parent;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;) {
+		pid_t child = fork();
+
+		if (!child) {
+			ptrace(PTRACE_SEIZE, pid, NULL, NULL);
+			usleep(100);
+			_exit(0);
+		}
+		waitpid(child, NULL, 0);
+		usleep(300);
+	}
+}
+
+/*
+ * As a leak checker does at a program's end: a tracer that is neither there
+ * before nor after.  What it refuses is "busy", never "not permitted".
+ */
+static void traced_for_moments(void)
+{
+	struct target target = target_start(run_registers);
+	pid_t tracers = start_passing_tracers(target.pid);
+	unsigned int i, good = 0, wrong = 0;
+
+	for (i = 0; i < 300; i++) {
+		struct outcome outcome = attach(target.pid);
+
+		good += !outcome.error;
+		if (outcome.error && outcome.error != -EBUSY) {
+			tap_note("%d: %s", outcome.error, outcome.words);
+			wrong++;
+		}
+	}
+	kill(tracers, SIGKILL);
+	waitpid(tracers, NULL, 0);
+	tap_ok(good && !wrong, "tracers that come and go: attached to, or busy");
+	tap_ok(target_end(&target, 0), "tracers that come and go: it lives on");
+}
+
 static void vforked(void)
 {
 	struct target target = target_start(run_vfork);
@@ -512,6 +558,7 @@ int main(void)
 	refuse("an attacher without a free descriptor", run_registers, use_up_descriptors, -EMFILE,
 	       "here");
 	traced();
+	traced_for_moments();
 	vforked();
 	zombie();
 	kernel_thread();
