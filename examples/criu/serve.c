@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The keeper's side of the protocol: see serve.h.  One thread; a request is answered
+ * before the next one is read, and who does not go on within LIMIT seconds is cut off,
+ * so that nobody keeps another's process frozen.
+ */
+#define _GNU_SOURCE
+#include "serve.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "pml.h"
+#include "wire.h"
+
+#define LIMIT 20
+#define MAX_CLIENTS 32
+#define REAP_MS 1000
+
+/* One connection: a round, or a question. */
+struct client {
+	int fd;
+	bool begun;
+	bool committed;
+	uint8_t parent[KEEPER_TOKEN];
+	uint8_t round[KEEPER_TOKEN];
+};
+
+static struct client clients[MAX_CLIENTS];
+static size_t nclients;
+static bool stop;
+
+int serve_listen(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd, status = 0;
+
+	fd = wire_connect(path, LIMIT);
+	if (fd >= 0) {
+		close(fd);
+		return -EADDRINUSE;
+	}
+	if (fd == -ENAMETOOLONG)
+		return fd;
+	if (fd == -ECONNREFUSED)
+		unlink(path);	/* of one that was killed */
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	umask(0177);
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, MAX_CLIENTS))
+		status = -errno;
+	if (!status)
+		return fd;
+	close(fd);
+	return status;
+}
+
+static bool permitted(int fd)
+{
+	struct ucred who;
+	socklen_t size = sizeof(who);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size))
+		return false;
+	return who.uid == 0 || who.uid == geteuid();
+}
+
+static void accept_client(int listener)
+{
+	struct timeval limit = { .tv_sec = LIMIT };
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (!permitted(fd) || nclients == MAX_CLIENTS ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit))) {
+		close(fd);
+		return;
+	}
+	clients[nclients++] = (struct client){ .fd = fd };
+}
+
+static void end_client(size_t i)
+{
+	struct client *c = &clients[i];
+
+	if (c->begun && !c->committed)
+		session_forget_round(c->round);
+	close(c->fd);
+	clients[i] = clients[--nclients];
+}
+
+static void hello(struct client *c, struct keeper_message *m)
+{
+	memcpy(c->parent, m->token, KEEPER_TOKEN);
+	if (getrandom(c->round, KEEPER_TOKEN, 0) != KEEPER_TOKEN) {
+		m->status = -EIO;
+		return;
+	}
+	c->begun = true;
+	memcpy(m->token, c->round, KEEPER_TOKEN);
+}
+
+static void attach(const struct session_how *how, struct keeper_message *m)
+{
+	if (!session_attach(how, m->pid, m->start_time, m->words, sizeof(m->words)))
+		m->status = -ESRCH;
+}
+
+static const struct spans *scan(const struct client *c, struct keeper_message *m)
+{
+	struct session *s = session_find(m->pid, m->start_time);
+	const struct spans *left = NULL;
+
+	if (s)
+		session_scan(s, c->parent, &left, m->words, sizeof(m->words));
+	else
+		snprintf(m->words, sizeof(m->words), "it is not watched");
+	if (!left || left->n > KEEPER_MAX_SPANS)
+		m->status = 1;
+	return m->status ? NULL : left;
+}
+
+static void reset(const struct client *c, struct keeper_message *m, struct spans *present)
+{
+	struct session *s = session_find(m->pid, m->start_time);
+
+	if (!s || !c->begun || !spans_sorted(present))
+		m->status = s ? -EINVAL : -ESRCH;
+	else
+		m->status = session_reset(s, c->round, present);
+}
+
+/* The spans of this answer are text. */
+static void describe(const struct session_how *how, struct spans *text)
+{
+	json_t *all = json_pack("{s:s, s:s, s:b, s:o}", "version", pml_version(),
+				"backend", how->backend ? how->backend : "", "strict", how->strict,
+				"processes", session_describe_all());
+	char *words = all ? json_dumps(all, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+	size_t n = words ? strlen(words) / sizeof(struct keeper_span) + 1 : 0;
+
+	text->v = n ? calloc(n, sizeof(*text->v)) : NULL;
+	text->n = text->room = text->v ? n : 0;
+	if (text->v)
+		memcpy(text->v, words, strlen(words));
+	free(words);
+	json_decref(all);
+}
+
+static int answer(struct client *c, const struct session_how *how, struct keeper_message *m,
+		  struct spans *sent)
+{
+	const struct spans *out = NULL;
+	struct spans text = { 0 };
+	int status;
+
+	m->status = 0;
+	m->words[0] = '\0';
+	switch (m->type) {
+	case KEEPER_HELLO:
+		hello(c, m);
+		break;
+	case KEEPER_ATTACH:
+		attach(how, m);
+		break;
+	case KEEPER_SCAN:
+		out = scan(c, m);
+		break;
+	case KEEPER_RESET:
+		reset(c, m, sent);
+		break;
+	case KEEPER_COMMIT:
+		c->committed = true;
+		break;
+	case KEEPER_STATUS:
+		describe(how, &text);
+		out = &text;
+		break;
+	case KEEPER_STOP:
+		stop = true;
+		break;
+	default:
+		m->status = -EPROTO;
+	}
+	status = wire_send(c->fd, m, out);
+	spans_free(&text);
+	return status;
+}
+
+static void serve_client(size_t i, const struct session_how *how)
+{
+	struct keeper_message m;
+	struct spans sent = { 0 };
+	int status = wire_receive(clients[i].fd, &m, &sent);
+
+	if (!status)
+		status = answer(&clients[i], how, &m, &sent);
+	spans_free(&sent);
+	if (status)
+		end_client(i);
+}
+
+static int signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	signal(SIGPIPE, SIG_IGN);
+	if (sigprocmask(SIG_BLOCK, &set, NULL))
+		return -errno;
+	return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+int serve(int listener, const struct session_how *how)
+{
+	struct pollfd fds[MAX_CLIENTS + 2];
+	int told = signals();
+
+	if (told < 0)
+		return told;
+	while (!stop) {
+		size_t n = nclients;
+
+		fds[0] = (struct pollfd){ .fd = listener, .events = POLLIN };
+		fds[1] = (struct pollfd){ .fd = told, .events = POLLIN };
+		for (size_t i = 0; i < n; i++)
+			fds[i + 2] = (struct pollfd){ .fd = clients[i].fd, .events = POLLIN };
+		if (poll(fds, n + 2, REAP_MS) < 0 && errno != EINTR)
+			break;
+		stop = fds[1].revents;
+		/* from the end: one that goes is replaced by the last */
+		for (size_t i = n; i-- > 0 && !stop;)
+			if (fds[i + 2].revents)
+				serve_client(i, how);
+		if (fds[0].revents)
+			accept_client(listener);
+		session_reap();
+	}
+	while (nclients)
+		end_client(nclients - 1);
+	session_close_all();
+	close(told);
+	return 0;
+}

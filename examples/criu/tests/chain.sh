@@ -1,0 +1,412 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# criu itself with the plugin: chains of pre-dumps, a dump and a restore, judged by
+# those that were restored.  In a guest, by tests/kmod/guest; prints TAP.
+#
+#   chain.sh BUILD fast                    each once, and what is refused
+#   chain.sh BUILD chains BACKEND N FOLDER  N chains of the tree and of Redis; what has
+#                                          passed is noted in FOLDER
+#   chain.sh BUILD negative BACKEND        one page in some is kept back: it is caught
+#   chain.sh BUILD pages BACKEND           pages written, beside those that were
+#
+# The tests are called by name.
+# shellcheck disable=SC2317
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tests/lib/tap.sh
+. "$here/../../../tests/lib/tap.sh"
+
+build=$1 plan=$2
+shift 2
+keeper=$build/examples/criu/pml-criu
+plugin=$build/examples/criu/plugin
+subject=$build/examples/criu/tests/criu-subject
+work=$(mktemp -d)
+images=$work/images
+answers=$work/answers
+keys=20000
+trap 'end_all' EXIT
+root=''
+
+end_all()
+{
+	[ -z "$root" ] || kill -KILL -- "-$root" 2>/dev/null
+	"$keeper" stop >/dev/null 2>&1
+	rm -rf "$work"
+}
+
+complain()
+{
+	printf '%s\n' "$*"
+	return 1
+}
+
+# wait_for WHAT CMD...: as long as it takes; the guest has a time limit.
+wait_for()
+{
+	local what=$1 i
+
+	shift
+	for ((i = 0; i < 3000; i++)); do
+		"$@" && return 0
+		sleep 0.1
+	done
+	complain "waited in vain for $what"
+}
+
+# count PATTERN: files in the folder of answers.
+count()
+{
+	find "$answers" -name "$1" ! -name '*.new' | wc -l
+}
+
+enough()
+{
+	[ "$(count "$2")" -ge "$1" ]
+}
+
+begin()
+{
+	rm -rf "$images" "$answers"
+	mkdir -p "$images" "$answers"
+}
+
+# subject PROCESSES THREADS PAGES [quiet]: up and running; its group is $root.
+subject_up()
+{
+	workers=$(($1 * $2))
+	signals=0
+	begin
+	setsid "$subject" "$answers" "$@" </dev/null >/dev/null 2>&1 &
+	root=$!
+	wait_for "the subject" enough "$1" 'up.*'
+}
+
+# One signal to all; returns when all have obeyed.
+signal_all()
+{
+	signals=$((signals + 1))
+	kill "-$1" -- "-$root" && wait_for "an answer" obeyed
+}
+
+obeyed()
+{
+	[ "$(cat "$answers"/done.* 2>/dev/null | grep -cx "$signals")" -ge "$workers" ]
+}
+
+subject_good()
+{
+	signal_all USR1 || return
+	enough "$workers" '[0-9]*.[0-9]*' || return
+	! grep -vx good "$answers"/[0-9]*.[0-9]*
+}
+
+subject_down()
+{
+	local was=$root
+
+	kill -KILL -- "-$was" 2>/dev/null
+	root=''
+	wait_for "the subject's end" gone "$was"
+}
+
+gone()
+{
+	! kill -0 -- "-$1" 2>/dev/null
+}
+
+# one_round N PARENT pre-dump|dump [ARG]...: PARENT 0 is none.
+one_round()
+{
+	local n=$1 parent=$2 kind=$3 arguments=()
+
+	shift 3
+	mkdir -p "$images/$n"
+	[ "$parent" = 0 ] || arguments+=(--prev-images-dir "../$parent")
+	criu "$kind" --tree "$root" --images-dir "$images/$n" --log-file log -v3 --track-mem \
+		--libdir "$plugin" "${arguments[@]}" "$@" ||
+		complain "criu $kind: $(grep -E 'Error|pml:' "$images/$n/log" | tail -n 5)"
+}
+
+# says N WORDS: in the log of that round.
+says()
+{
+	grep -qF "$2" "$images/$1/log" || complain "not said: $2: $(grep pml: "$images/$1/log")"
+}
+
+says_not()
+{
+	! grep -F "$2" "$images/$1/log"
+}
+
+# Pages that this round left to its parent, and pages that it wrote.  The vdso's, which
+# criu leaves to every parent, are not counted: mappings of which all is left and which
+# are no larger.
+left()
+{
+	awk '/Pagemap generated: 0 .* [12] holes/ { next }
+		/Pagemap generated:/ { n += $(NF - 1) } END { print n + 0 }' "$images/$1/log"
+}
+
+written()
+{
+	awk '/Pagemap generated:/ { sub(/.*generated: /, ""); n += $1 } END { print n + 0 }' \
+		"$images/$1/log"
+}
+
+restore()
+{
+	criu restore --images-dir "$images/$1" --log-file restore.log -v3 --restore-detached ||
+		complain "criu restore: $(grep Error "$images/$1/restore.log" | tail -n 5)"
+}
+
+# Three pre-dumps, a dump, a restore.  Of the upper half of the memory, a quarter was
+# written before each round, and the rest is in the parent; in the first thread of each
+# process at least, for the other's pages may be huge.
+tree_chain()
+{
+	local n pages=3000 processes=2 least
+
+	subject_up "$processes" 2 "$pages" || return
+	least=$((processes * pages * 3 / 8))
+	one_round 1 0 pre-dump || return
+	for n in 2 3; do
+		signal_all USR2 || return
+		one_round "$n" $((n - 1)) pre-dump || return
+		says_not "$n" "all of it is written" || return
+		[ "$(left "$n")" -ge "$least" ] ||
+			complain "round $n left $(left "$n") pages to its parent: fewer than $least" ||
+			return
+	done
+	signal_all USR2 || return
+	one_round 4 3 dump || return
+	restore 4 || return
+	subject_good || return
+	subject_down
+}
+
+redis()
+{
+	redis-cli -p 6399 "$@"
+}
+
+redis_up()
+{
+	begin
+	(cd "$work" && exec setsid redis-server --port 6399 --save '' --appendonly no \
+		--enable-debug-command local --logfile "$work/redis.log") </dev/null >/dev/null 2>&1 &
+	wait_for Redis redis_answers || return
+	root=$(redis info server | tr -d '\r' | sed -n 's/^process_id://p')
+}
+
+redis_answers()
+{
+	[ "$(redis ping 2>/dev/null)" = PONG ]
+}
+
+# redis_write FROM TO ROUND: known values.
+redis_write()
+{
+	seq "$1" "$2" | sed "s/.*/SET key:& &:$3:xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx/" |
+		redis --pipe >/dev/null
+}
+
+# Every key, as Redis itself sums them up.
+redis_digest()
+{
+	redis debug digest
+}
+
+redis_chain()
+{
+	local before
+
+	redis_up || return
+	redis_write 1 "$keys" 1 || return
+	one_round 1 0 pre-dump || return
+	redis_write 1 $((keys / 20)) 2 || return
+	one_round 2 1 pre-dump || return
+	redis_write $((keys / 3)) $((keys / 2)) 3 || return
+	one_round 3 2 pre-dump || return
+	redis_write $((keys - keys / 20)) $((keys + keys / 20)) 4 || return
+	before=$(redis_digest)
+	[ "$(redis dbsize)" = $((keys + keys / 20)) ] || complain "keys are missing" || return
+	one_round 4 3 dump || return
+	[ "$(left 4)" -gt 0 ] || complain "nothing was left to the parent" || return
+	restore 4 || return
+	wait_for Redis redis_answers || return
+	[ "$(redis_digest)" = "$before" ] || complain "the keys are not what they were" || return
+	[ "$(redis get key:1)" = "1:2:xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" ] || return
+	subject_down
+}
+
+# What makes a round a full one; the chain goes on and is right.
+broken_chains()
+{
+	subject_up 1 2 1000 || return
+	one_round 1 0 pre-dump && says 1 "there is no parent directory" || return
+	one_round 2 1 pre-dump && says_not 2 "full one" || return
+	# the keeper is killed
+	kill -KILL "$(pgrep -x pml-criu)"
+	wait_for "the keeper's end" no_keeper || return
+	one_round 3 2 pre-dump && says 3 "no keeper" && says 3 "this round is a full one" || return
+	[ "$(left 3)" = 0 ] || complain "pages were left to the parent without a keeper" || return
+	"$keeper" start --backend "$1" || return
+	one_round 4 3 pre-dump && says 4 "no round of this plugin that ended well" || return
+	one_round 5 4 pre-dump && says_not 5 "all of it is written" || return
+	# an older parent than the last
+	one_round 6 4 pre-dump && says_not 6 "all of it is written" || return
+	[ "$(left 6)" -gt 0 ] || complain "nothing left to a parent that is still held" || return
+	one_round 7 5 pre-dump && says 7 "not of a round that the keeper holds" || return
+	[ "$(left 7)" = 0 ] || complain "pages were left to a parent of which nothing is known" ||
+		return
+	# an image that was cut short
+	one_round 8 7 pre-dump || return
+	cp -r "$images/8" "$images/whole"
+	truncate -s -4096 "$(find "$images/8" -name 'pages-*.img' -size +8k | head -n 1)"
+	one_round 9 8 pre-dump && says 9 "the parent is incomplete" || return
+	[ "$(left 9)" = 0 ] || complain "pages were left to a damaged parent" || return
+	one_round 10 9 dump || return
+	rm -rf "$images/8"
+	mv "$images/whole" "$images/8"
+	restore 10 || return
+	subject_good || return
+	subject_down
+}
+
+no_keeper()
+{
+	! pgrep -x pml-criu >/dev/null
+}
+
+# A round that fails, by a full disk and by kill -9, loses nothing.
+failed_rounds()
+{
+	subject_up 1 1 2000 || return
+	one_round 1 0 pre-dump || return
+	signal_all USR2 || return
+	mkdir -p "$images/small"
+	mount -t tmpfs -o size=64k none "$images/small" || return
+	ln -s ../1 "$images/small/parent"
+	one_round small 1 pre-dump >/dev/null && { complain "the disk was not full"; return; }
+	[ ! -f "$images/small/pml-criu.note" ] || complain "a failed round has a note" || return
+	umount "$images/small"
+	signal_all USR2 || return
+	one_round 2 1 pre-dump && says_not 2 "all of it is written" || return
+	[ "$(left 2)" -ge $((2000 / 2 / 2)) ] || complain "only $(left 2) pages left" || return
+	one_round 3 2 dump || return
+	restore 3 || return
+	subject_good || return
+	subject_down
+}
+
+# Restored, it is another process: all is dirty, whatever the number.
+after_restore()
+{
+	subject_up 1 1 1000 || return
+	one_round 1 0 pre-dump || return
+	one_round 2 1 dump || return
+	restore 2 || return
+	# of the same number and, for criu, after the parent: it takes all of it
+	one_round 3 2 pre-dump || return
+	[ "$(left 3)" = 0 ] || complain "a restored process left pages to its parent" || return
+	signal_all USR2 || return
+	one_round 4 3 dump && says_not 4 "all of it is written" || return
+	restore 4 || return
+	subject_good || return
+	subject_down
+}
+
+# keeper_up BACKEND: or why not, in words.
+keeper_up()
+{
+	[ -z "$root" ] || kill -KILL -- "-$root" 2>/dev/null
+	"$keeper" stop >/dev/null 2>&1
+	"$keeper" start --backend "$1" 2>&1
+}
+
+# with_keeper BACKEND NAME CMD...: one test, on a keeper of its own.
+with_keeper()
+{
+	local why
+
+	if why=$(keeper_up "$1"); then
+		tap_run "$2" "${@:3}"
+	else
+		tap_skip "$why" "$2"
+	fi
+}
+
+plan_fast()
+{
+	local backend
+
+	for backend in wp-async ptscan; do
+		with_keeper "$backend" "$backend: a tree: pre-dump x3, dump, restore: every word is right" \
+			tree_chain
+	done
+	with_keeper wp-async "Redis: pre-dump x3, dump, restore: every key is right" redis_chain
+	with_keeper wp-async "a keeper that was killed, a parent that is none: full, said, right" \
+		broken_chains wp-async
+	with_keeper wp-async "a round that fails loses nothing" failed_rounds
+	with_keeper wp-async "a restored process is another one" after_restore
+}
+
+# chains BACKEND N FOLDER: of the two, in turns.
+plan_chains()
+{
+	local backend=$1 n=$2 folder=$3 i why kind
+
+	if ! why=$(keeper_up "$backend"); then
+		tap_skip "$why" "$backend: $n chains"
+		return
+	fi
+	keys=300000
+	for ((i = 1; i <= n; i++)); do
+		kind=tree_chain
+		((i % 5)) || kind=redis_chain
+		if [ -f "$folder/$backend.$i" ]; then
+			tap_ok 0 "$backend: chain $i, $kind"
+			continue
+		fi
+		tap_run "$backend: chain $i, $kind" "$kind"
+		((tap_failed)) || touch "$folder/$backend.$i"
+	done
+}
+
+# The checks above are worth something: with pages kept back they fail.
+plan_negative()
+{
+	export PML_TEST_CRIU_DROP=200
+
+	keeper_up "$1" >/dev/null
+	tap_ok "$(tree_chain >"$work/negative" && echo 1 || echo 0)" \
+		"$1: a page of 200 kept back by the keeper is caught"
+	tap_ok "$(grep -q 'not write' "$work/negative" && echo 0 || echo 1)" \
+		"$1: and it is caught by its content"
+	tap_note "$(cat "$work/negative")"
+}
+
+# Pages written by a round, beside those that were: a quarter of the upper half of
+# 100,000 pages.
+plan_pages()
+{
+	local dirty=12500
+
+	keeper_up "$1" >/dev/null
+	subject_up 1 1 100000 quiet || return
+	one_round 1 0 pre-dump || return
+	one_round 2 1 pre-dump || return
+	signal_all USR2 || return
+	one_round 3 2 pre-dump || return
+	tap_note "$1: written $(written 3) of $dirty dirty, without a write $(written 2)"
+	tap_note "$("$keeper" status --json)"
+	tap_ok "$(($(written 3) >= dirty && $(written 3) * 100 <= dirty * 102 ? 0 : 1))" \
+		"$1: no page too few, at most 1.02 times those that were written"
+	subject_down
+}
+
+command -v criu >/dev/null || tap_skip_all "there is no criu; see docs/guests.md"
+[ "$(id -u)" = 0 ] || tap_skip_all "criu needs root"
+"plan_$plan" "$@"
+tap_done

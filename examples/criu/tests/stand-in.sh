@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# The plugin and the keeper without criu: see stand_in.c.  Prints TAP.
+#   stand-in.sh BUILD BACKEND [control]
+# The tests are called by name.
+# shellcheck disable=SC2317
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tests/lib/tap.sh
+. "$here/../../../tests/lib/tap.sh"
+build=$1 backend=$2 plan=${3:-rounds}
+keeper=$build/examples/criu/pml-criu
+plugin=$build/examples/criu/plugin/libpml-criu.so
+programs=$build/examples/criu/tests
+work=$(mktemp -d)
+export PML_CRIU_SOCKET=$work/socket
+trap '"$keeper" stop 2>/dev/null; rm -rf "$work"' EXIT
+
+# stand_in PROGRAM PLAN: its tests are ours.
+stand_in()
+{
+	local line
+
+	mkdir -p "$work/images"
+	"$programs/$1" "$plugin" "$work/images" "$2" >"$work/tap" 2>"$work/err"
+	[ $? -lt 2 ] || tap_ok 1 "$1 $2 ran"
+	while read -r line; do
+		case $line in
+		"ok "*) tap_ok 0 "${line#* - }" ;;
+		"not ok "*) tap_ok 1 "${line#* - }" ;;
+		"#"*) echo "$line" ;;
+		esac
+	done <"$work/tap"
+	rm -rf "$work/images"
+}
+
+# said WORDS: by the last stand-in.
+said()
+{
+	cat "$work/tap" "$work/err" | grep -F "$1"
+}
+
+same_socket_twice()
+{
+	! "$keeper" start --backend "$backend" 2>"$work/err" && grep -q 'runs there already' "$work/err"
+}
+
+status_is_json()
+{
+	[ "$("$keeper" status --json | jq -r .backend)" = "$backend" ]
+}
+
+if [ "$plan" = control ]; then
+	export PML_TEST_CRIU_DROP=100
+else
+	stand_in criu-stranger refused
+	tap_run "in words" said "cannot be served: pmc_init is not among"
+	stand_in criu-other-way refused
+	tap_run "in words" said "cannot be served: its writing to clear_refs"
+	stand_in criu-stand-in without-keeper
+fi
+if ! why=$("$keeper" start --backend "$backend" 2>&1); then
+	tap_skip "$why" "$backend: the keeper"
+	tap_done
+fi
+stand_in criu-stand-in "$plan"
+if [ "$plan" != control ]; then
+	tap_run "a second keeper at the same socket is refused, in words" same_socket_twice
+	tap_run "status as JSON" status_is_json
+	tap_run "stop" "$keeper" stop
+	tap_ok "$("$keeper" status 2>/dev/null && echo 1 || echo 0)" "then there is none"
+fi
+tap_done
