@@ -79,7 +79,7 @@ static int check_backend(const char *name)
 	if (!strcmp(name, "soft-dirty"))
 		return say(FAILED, name, "criu does that by itself; leave the plugin out");
 	for (int i = 0; i < n && i < 24; i++) {
-		if (strcmp(info[i].name, name))
+		if (strcmp(info[i].name, name) != 0)
 			continue;
 		if (!info[i].available)
 			return say(FAILED, name, info[i].reason);
@@ -189,17 +189,19 @@ static int ask(const char *path, uint32_t type, struct spans *text)
 
 static void print_status(const json_t *all)
 {
-	json_t *p;
-	size_t i;
+	const json_t *processes = json_object_get(all, "processes");
 
 	printf("back-end %s%s\n", json_string_value(json_object_get(all, "backend")),
 	       json_is_true(json_object_get(all, "strict")) ? ", strict" : "");
-	json_array_foreach(json_object_get(all, "processes"), i, p)
+	for (size_t i = 0; i < json_array_size(processes); i++) {
+		const json_t *p = json_array_get(processes, i);
+
 		printf("%lld: %s, %lld rounds, %lld MB known to be clean\n",
 		       json_integer_value(json_object_get(p, "pid")),
 		       json_string_value(json_object_get(p, "backend")),
 		       json_integer_value(json_object_get(p, "rounds")),
 		       json_integer_value(json_object_get(p, "clean_bytes")) >> 20);
+	}
 }
 
 static int status_command(const struct command_line *c)
@@ -211,8 +213,8 @@ static int status_command(const struct command_line *c)
 
 	if (status)
 		return status;
-	all = room ? json_loadb((const char *)text.v, strnlen((const char *)text.v, room), 0, NULL) :
-		     NULL;
+	all = json_loadb((const char *)text.v, room ? strnlen((const char *)text.v, room) : 0, 0,
+			 NULL);
 	if (all && c->json)
 		printf("%.*s\n", (int)room, (const char *)text.v);
 	else if (all)

@@ -30,14 +30,14 @@ enum kind { PAGEMAP, CLEAR_REFS };
 
 /* One open descriptor of criu's. */
 struct file {
-	bool used;
+	struct spans clean;
+	struct spans told;
 	int fd;
 	int pid;
 	enum kind kind;
+	bool used;
 	bool asked;		/* the keeper, for `clean` */
 	bool broken;		/* told of more than could be kept: no base */
-	struct spans clean;
-	struct spans told;
 };
 
 static struct file files[MAX_FILES];

@@ -111,7 +111,7 @@ static int check_lines(FILE *in, int parent, uint8_t *token, char *words, size_t
 	struct stat st;
 	long long bytes;
 
-	if (!fgets(line, sizeof(line), in) || strncmp(line, HEAD, strlen(HEAD)) ||
+	if (!fgets(line, sizeof(line), in) || strncmp(line, HEAD, strlen(HEAD)) != 0 ||
 	    !read_token(line + strlen(HEAD), token))
 		return complain(words, size, "the parent's " NOTE " is damaged");
 	while (fgets(line, sizeof(line), in)) {
@@ -119,8 +119,8 @@ static int check_lines(FILE *in, int parent, uint8_t *token, char *words, size_t
 		    strchr(name, '/'))
 			return complain(words, size, "the parent's " NOTE " is damaged");
 		if (fstatat(parent, name, &st, 0) || st.st_size != bytes) {
-			snprintf(words, size, "the parent is incomplete: %.64s is not as it was written",
-				 name);
+			snprintf(words, size,
+				 "the parent is incomplete: %.64s is not as it was written", name);
 			return 1;
 		}
 	}
@@ -140,7 +140,8 @@ int parent_read(int dir, uint8_t *token, char *words, size_t size)
 	else if (parent < 0)
 		status = complain(words, size, "there is no parent directory");
 	else
-		status = complain(words, size, "the parent directory is of no round of this plugin that ended well");
+		status = complain(words, size, "the parent directory is of no round of "
+				  "this plugin that ended well");
 	if (status)
 		memset(token, 0, KEEPER_TOKEN);
 	if (in)

@@ -30,8 +30,8 @@ static void lose_keeper(const char *what, int status)
 {
 	if (this_round.keeper < 0)
 		return;
-	say(CRIU_LOG_WARN, "%s: the keeper gives no answer (%s): this round is a full one, and the next",
-	    what, strerror(-status));
+	say(CRIU_LOG_WARN, "%s: the keeper gives no answer (%s): "
+	    "this round is a full one, and the next", what, strerror(-status));
 	close(this_round.keeper);
 	this_round.keeper = -1;
 }
@@ -80,9 +80,8 @@ void round_begin(int dir)
 	parent_forget(this_round.dir);
 	this_round.keeper = wire_connect(path, LIMIT);
 	if (this_round.keeper < 0) {
-		say(CRIU_LOG_WARN,
-		    "%s: no keeper (%s): this round is a full one, and the next; start it with `pml-criu start`",
-		    path, strerror(-this_round.keeper));
+		say(CRIU_LOG_WARN, "%s: no keeper (%s): this round is a full one, and the next; "
+		    "start it with `pml-criu start`", path, strerror(-this_round.keeper));
 		this_round.keeper = -1;
 		return;
 	}
@@ -140,6 +139,6 @@ void round_end(int good)
 	spans_free(&none);
 	status = parent_write(this_round.dir, this_round.token);
 	if (status)
-		say(CRIU_LOG_WARN, "the note in the image directory cannot be written (%s): the next round is a full one",
-		    strerror(-status));
+		say(CRIU_LOG_WARN, "the note in the image directory cannot be written (%s): "
+		    "the next round is a full one", strerror(-status));
 }

@@ -14,20 +14,19 @@
 void say(unsigned int level, const char *format, ...)
 {
 	void (*print)(unsigned int level, const char *format, ...);
-	char words[512] = "pml: ";
-	size_t at = strlen(words);
+	char words[480], line[512];
 	ssize_t ignored;
 	va_list ap;
 
 	va_start(ap, format);
-	vsnprintf(words + at, sizeof(words) - at - 1, format, ap);
+	vsnprintf(words, sizeof(words), format, ap);
 	va_end(ap);
-	strcat(words, "\n");
+	snprintf(line, sizeof(line), "pml: %s\n", words);
 	*(void **)&print = dlsym(RTLD_DEFAULT, "print_on_level");
 	if (print) {
-		print(level, "%s", words);
+		print(level, "%s", line);
 	} else if (level <= CRIU_LOG_WARN) {
-		ignored = write(STDERR_FILENO, words, strlen(words));
+		ignored = write(STDERR_FILENO, line, strlen(line));
 		(void)ignored;
 	}
 }

@@ -250,8 +250,8 @@ struct session *session_attach(const struct session_how *how, int pid, uint64_t 
 	int status;
 
 	if (!start_time || wire_start_time(pid) != start_time) {
-		snprintf(words, size, "process %d is not the same here: is the keeper in another pid namespace?",
-			 pid);
+		snprintf(words, size, "process %d is another one here: "
+			 "is the keeper in another pid namespace?", pid);
 		return NULL;
 	}
 	if (!s)
@@ -272,7 +272,7 @@ static size_t find_base(const struct session *s, const uint8_t *token)
 {
 	size_t i = 0;
 
-	while (i < s->nbases && memcmp(s->bases[i].token, token, KEEPER_TOKEN))
+	while (i < s->nbases && memcmp(s->bases[i].token, token, KEEPER_TOKEN) != 0)
 		i++;
 	return i;
 }
@@ -294,9 +294,9 @@ void session_scan(struct session *s, const uint8_t *parent, const struct spans *
 	}
 	at = find_base(s, parent);
 	if (at == s->nbases) {
-		snprintf(words, size, "%s", *s->lost ? s->lost :
-			 s->rounds ? "the parent directory is not of a round that the keeper holds" :
-				     "it was not watched in the parent's round");
+		snprintf(words, size, "%s", *s->lost ? s->lost : !s->rounds ?
+			 "it was not watched in the parent's round" :
+			 "the parent directory is not of a round that the keeper holds");
 		return;
 	}
 	/* This is the parent: the others are of rounds that led nowhere. */

@@ -25,23 +25,23 @@
 #endif
 
 struct executable {
-	ElfW(Addr) base;
-	ElfW(Addr) relro;
+	Elf64_Addr base;
+	Elf64_Addr relro;
 	size_t relro_size;
-	const ElfW(Sym) *symbols;
+	const Elf64_Sym *symbols;
 	const char *strings;
-	const ElfW(Rela) *tables[2];
+	const Elf64_Rela *tables[2];
 	size_t sizes[2];
 };
 
 /* The linker may have added the base to the section's pointers, or not. */
-static const void *pointer(const struct executable *e, ElfW(Addr) value)
+static const void *pointer(const struct executable *e, Elf64_Addr value)
 {
 	/* it is an address of this process, which the section holds as a number */
 	return (const void *)(value < e->base ? value + e->base : value); // NOLINT
 }
 
-static void read_dynamic(struct executable *e, const ElfW(Dyn) *d)
+static void read_dynamic(struct executable *e, const Elf64_Dyn *d)
 {
 	for (; d->d_tag != DT_NULL; d++) {
 		switch (d->d_tag) {
@@ -55,13 +55,13 @@ static void read_dynamic(struct executable *e, const ElfW(Dyn) *d)
 			e->tables[0] = pointer(e, d->d_un.d_ptr);
 			break;
 		case DT_PLTRELSZ:
-			e->sizes[0] = d->d_un.d_val / sizeof(ElfW(Rela));
+			e->sizes[0] = d->d_un.d_val / sizeof(Elf64_Rela);
 			break;
 		case DT_RELA:
 			e->tables[1] = pointer(e, d->d_un.d_ptr);
 			break;
 		case DT_RELASZ:
-			e->sizes[1] = d->d_un.d_val / sizeof(ElfW(Rela));
+			e->sizes[1] = d->d_un.d_val / sizeof(Elf64_Rela);
 			break;
 		}
 	}
@@ -71,12 +71,12 @@ static void read_dynamic(struct executable *e, const ElfW(Dyn) *d)
 static int first_object(struct dl_phdr_info *info, size_t size, void *out)
 {
 	struct executable *e = out;
-	const ElfW(Dyn) *dynamic = NULL;
+	const Elf64_Dyn *dynamic = NULL;
 
 	(void)size;
 	e->base = info->dlpi_addr;
 	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+		const Elf64_Phdr *p = &info->dlpi_phdr[i];
 
 		if (p->p_type == PT_DYNAMIC)
 			dynamic = (const void *)(e->base + p->p_vaddr); // NOLINT
@@ -98,7 +98,7 @@ static bool named(const struct slot *s, const char *name)
 	return false;
 }
 
-static int look_at(const struct executable *e, const ElfW(Rela) *r, struct slot *slots, size_t n)
+static int look_at(const struct executable *e, const Elf64_Rela *r, struct slot *slots, size_t n)
 {
 	const char *name;
 

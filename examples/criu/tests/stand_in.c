@@ -84,7 +84,7 @@ static int read_entries(struct cache *c, uint64_t start)
 
 	if (c->end - start < 512 * PAGE)
 		n = (c->end - start) / PAGE * sizeof(c->entries[0]);
-	if (pread(c->fd, c->entries, n, (off_t)(start / PAGE * sizeof(c->entries[0]))) != (ssize_t)n)
+	if (pread(c->fd, c->entries, n, (off_t)(start / PAGE * sizeof(uint64_t))) != (ssize_t)n)
 		return -1;
 	c->end = start + n / sizeof(c->entries[0]) * PAGE;
 	return 0;
@@ -144,6 +144,7 @@ void print_on_level(unsigned int level, const char *format, ...)
 
 	(void)level;
 	va_start(ap, format);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
 	vsnprintf(said + at, SAID - at, format, ap);
 	va_end(ap);
 }
@@ -168,8 +169,9 @@ static void live(int from, int to, unsigned char *memory)
 		for (size_t i = 0; i < PAGES && command == 'w'; i++)
 			if (marks[i])
 				memory[i * PAGE] += 1;
-		if (command == 'm' && mmap(memory, PAGES / 2 * PAGE, PROT_READ | PROT_WRITE,
-					   MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != memory)
+		if (command == 'm' &&
+		    mmap(memory, PAGES / 2 * PAGE, PROT_READ | PROT_WRITE,
+			 MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != memory)
 			_exit(1);
 		for (size_t i = 0; i < PAGES / 2 && command == 'm'; i++)
 			memory[i * PAGE] = 1;
@@ -356,7 +358,8 @@ static void remove_note(int n)
 
 static void rounds(const struct target *t)
 {
-	judge_full("the first round is a full one", one_round(t, 1, 0, false), "no parent directory");
+	judge_full("the first round is a full one", one_round(t, 1, 0, false),
+		   "no parent directory");
 	mark(false);
 	tell(t, 'w');
 	judge("the next writes what was written, and no more", one_round(t, 2, 1, false));

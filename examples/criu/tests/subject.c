@@ -99,8 +99,9 @@ static bool check(const struct piece *p, const char *name, char *words, size_t s
 
 			if (p->memory[page * WORDS + i] == wanted)
 				continue;
-			snprintf(words, size, "%s page %zu of version %llu, word %zu: not write %llu",
-				 name, page, (unsigned long long)p->version[page], i,
+			snprintf(words, size,
+				 "%s page %zu of version %llu, word %zu: not write %llu", name, page,
+				 (unsigned long long)p->version[page], i,
 				 (unsigned long long)write);
 			return false;
 		}
