@@ -59,6 +59,10 @@ else
 	tap_run "in words" said "cannot be served: its writing to clear_refs"
 	stand_in criu-stand-in without-keeper
 fi
+if [ "$(id -u)" != 0 ]; then
+	tap_skip "the keeper needs the right to ptrace any process: be root" "$backend: the keeper"
+	tap_done
+fi
 if ! why=$("$keeper" start --backend "$backend" 2>&1); then
 	tap_skip "$why" "$backend: the keeper"
 	tap_done

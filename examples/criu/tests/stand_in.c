@@ -2,7 +2,7 @@
 /*
  * criu-stand-in: loads the plugin as criu does, and calls the pagemap as criu does, on
  * a process that writes to known pages.  So the plugin and the keeper are tried without
- * criu, as any user, on any machine, and under the sanitizers.  It exports functions
+ * criu, on any machine, and under the sanitizers.  It exports functions
  * of the same names as criu's, and images in its folders are only named, not written.
  *
  *   criu-stand-in PLUGIN FOLDER rounds|control|without-keeper|refused
