@@ -4,8 +4,8 @@
 # those that were restored.  In a guest, by tests/kmod/guest; prints TAP.
 #
 #   chain.sh BUILD fast                    each once, and what is refused
-#   chain.sh BUILD chains BACKEND N FOLDER  N chains of the tree and of Redis; what has
-#                                          passed is noted in FOLDER
+#   chain.sh BUILD chains BACKEND N FOLDER  N chains of several kinds; what has passed
+#                                          is noted in FOLDER
 #   chain.sh BUILD kills BACKEND N FOLDER   the keeper is killed somewhere in a round
 #   chain.sh BUILD negative BACKEND        one page in some is kept back: it is caught
 #   chain.sh BUILD pages BACKEND           pages written, beside those that were
@@ -318,6 +318,40 @@ after_restore()
 	subject_down
 }
 
+# CRIU copies the pages after the process runs on, and by another call that pins them.
+read_chain()
+{
+	subject_up 1 2 2000 || return
+	one_round 1 0 pre-dump --pre-dump-mode read || return
+	signal_all USR2 || return
+	one_round 2 1 pre-dump --pre-dump-mode read || return
+	signal_all USR2 || return
+	one_round 3 2 dump || return
+	restore 3 || return
+	subject_good || return
+	subject_down
+}
+
+# Whole dumps after which the process runs on, each the parent of the next.
+running_chain()
+{
+	local n
+
+	subject_up 1 2 2000 || return
+	one_round 1 0 dump --leave-running || return
+	for n in 2 3; do
+		signal_all USR2 || return
+		one_round "$n" $((n - 1)) dump --leave-running || return
+		says_not "$n" "all of it is written" || return
+		[ "$(left "$n")" -gt 0 ] || complain "nothing was left to the parent" || return
+	done
+	signal_all USR2 || return
+	one_round 4 3 dump || return
+	restore 4 || return
+	subject_good || return
+	subject_down
+}
+
 # The keeper is killed at a random moment of a round: the round ends well all the same,
 # the process lives, and what is restored is right.
 killed_chain()
@@ -402,7 +436,7 @@ many()
 plan_chains()
 {
 	keys=300000
-	many "$@" tree_chain tree_chain tree_chain tree_chain redis_chain
+	many "$@" tree_chain running_chain tree_chain read_chain redis_chain
 }
 
 plan_kills()

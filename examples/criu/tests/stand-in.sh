@@ -69,6 +69,7 @@ if ! why=$("$keeper" start --backend "$backend" 2>&1); then
 fi
 stand_in criu-stand-in "$plan"
 if [ "$plan" != control ]; then
+	stand_in criu-stand-in exec
 	tap_run "a second keeper at the same socket is refused, in words" same_socket_twice
 	tap_run "status as JSON" status_is_json
 	tap_run "stop" "$keeper" stop

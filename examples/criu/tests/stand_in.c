@@ -5,7 +5,7 @@
  * criu, on any machine, and under the sanitizers.  It exports functions
  * of the same names as criu's, and images in its folders are only named, not written.
  *
- *   criu-stand-in PLUGIN FOLDER rounds|control|without-keeper|refused
+ *   criu-stand-in PLUGIN FOLDER rounds|exec|control|without-keeper|refused
  *
  * For control the keeper keeps pages back (PML_TEST_CRIU_DROP).  Run by stand-in.sh,
  * which starts the keeper; prints TAP.
@@ -158,7 +158,7 @@ struct target {
 };
 
 /* A byte of command: 'w' writes to the pages that are marked, 'm' replaces the first
- * half by new memory. */
+ * half by new memory, 'x' becomes another program. */
 static unsigned char *marks;
 
 static void live(int from, int to, unsigned char *memory)
@@ -166,6 +166,8 @@ static void live(int from, int to, unsigned char *memory)
 	char command;
 
 	while (read(from, &command, 1) == 1) {
+		if (command == 'x')
+			execl("/bin/sleep", "sleep", "1000", NULL);
 		for (size_t i = 0; i < PAGES && command == 'w'; i++)
 			if (marks[i])
 				memory[i * PAGE] += 1;
@@ -386,6 +388,32 @@ static void rounds(const struct target *t)
 	judge("nothing was written: nothing is", one_round(t, 9, 8, false));
 }
 
+/* Its pipes are closed by that, which tells that it is done. */
+static void become_another(const struct target *t)
+{
+	char none;
+
+	if (write(t->to, "x", 1) != 1 || read(t->from, &none, 1) != 0)
+		abort();
+}
+
+static void after_exec(const struct target *t)
+{
+	int status;
+
+	one_round(t, 1, 0, false);
+	become_another(t);
+	status = one_round(t, 2, 1, false);
+	tap_ok(status == 0 && strstr(said, "exec"),
+	       "after an exec all is written, and why is said");
+	if (status || !strstr(said, "exec"))
+		tap_note("status %d: %s", status, said);
+	status = one_round(t, 3, 2, false);
+	tap_ok(status == 0 && !*said, "and the chain goes on from there");
+	if (status || *said)
+		tap_note("status %d: %s", status, said);
+}
+
 static void control(const struct target *t)
 {
 	one_round(t, 1, 0, false);
@@ -422,6 +450,7 @@ int main(int argc, char **argv)
 		void (*run)(const struct target *t);
 	} plans[] = {
 		{ "rounds", rounds },
+		{ "exec", after_exec },
 		{ "control", control },
 		{ "without-keeper", without_keeper },
 		{ "refused", refused },
