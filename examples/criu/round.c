@@ -16,7 +16,7 @@
 #include "wire.h"
 
 /* As long as a process may stand still for an answer. */
-#define LIMIT 30
+#define LIMIT 60
 
 static struct {
 	int keeper;	/* or -1 */

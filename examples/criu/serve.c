@@ -24,7 +24,7 @@
 #include "pml.h"
 #include "wire.h"
 
-#define LIMIT 20
+#define LIMIT 60
 #define MAX_CLIENTS 32
 #define REAP_MS 1000
 

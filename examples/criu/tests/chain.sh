@@ -125,7 +125,7 @@ one_round()
 	mkdir -p "$images/$n"
 	[ "$parent" = 0 ] || arguments+=(--prev-images-dir "../$parent")
 	criu "$kind" --tree "$root" --images-dir "$images/$n" --log-file log -v3 --track-mem \
-		--libdir "$plugin" "${arguments[@]}" "$@" ||
+		--timeout 300 --libdir "$plugin" "${arguments[@]}" "$@" ||
 		complain "criu $kind: $(grep -E 'Error|pml:' "$images/$n/log" | tail -n 5)"
 }
 
