@@ -39,7 +39,7 @@ static void help(FILE *out)
 	      "  stop     end it; the next round of each process is a full one\n"
 	      "\n"
 	      "  --socket PATH   (PML_CRIU_SOCKET, else " KEEPER_SOCKET ")\n"
-	      "  --backend NAME  wp-async, ptscan, epml, spml or hash (wp-async, else the best)\n"
+	      "  --backend NAME  wp-async, ptscan, epml or spml (wp-async, else the best)\n"
 	      "  --strict        take as dirty whatever the back-end says that it may not see\n"
 	      "  --json          status as JSON\n", out);
 }
@@ -50,9 +50,17 @@ static int say(int status, const char *what, const char *why)
 	return status;
 }
 
-/* wp-async sees every writer, and so it is first, though it is not the fastest;
- * soft-dirty is what criu does by itself, and cannot be read of a process that criu
- * holds. */
+/* Why a back-end is of no use here, or NULL. */
+static const char *useless(const char *name)
+{
+	if (!strcmp(name, "soft-dirty"))
+		return "criu does that by itself; leave the plugin out";
+	if (!strcmp(name, "hash"))
+		return "of a process that runs it can only assume, and so all would be written";
+	return NULL;
+}
+
+/* wp-async sees every writer, and so it is first, though it is not the fastest. */
 static const char *choose_backend(void)
 {
 	struct pml_probe_info info[24];
@@ -61,7 +69,7 @@ static const char *choose_backend(void)
 
 	for (int i = 0; i < n && i < 24; i++) {
 		if (!info[i].available || !info[i].external || !(info[i].events & PML_DIRTY) ||
-		    !strcmp(info[i].name, "soft-dirty"))
+		    useless(info[i].name))
 			continue;
 		if (!strcmp(info[i].name, "wp-async"))
 			return "wp-async";
@@ -76,8 +84,8 @@ static int check_backend(const char *name)
 	struct pml_probe_info info[24];
 	int n = pml_probe(info, 24);
 
-	if (!strcmp(name, "soft-dirty"))
-		return say(FAILED, name, "criu does that by itself; leave the plugin out");
+	if (useless(name))
+		return say(FAILED, name, useless(name));
 	for (int i = 0; i < n && i < 24; i++) {
 		if (strcmp(info[i].name, name) != 0)
 			continue;

@@ -45,6 +45,17 @@ same_socket_twice()
 	! "$keeper" start --backend "$backend" 2>"$work/err" && grep -q 'runs there already' "$work/err"
 }
 
+# soft-dirty is criu's own, and a hash proves nothing of a process that runs.
+useless_are_refused()
+{
+	local name
+
+	for name in soft-dirty hash; do
+		! "$keeper" start --socket "$work/other" --backend "$name" 2>"$work/err" || return
+		grep "^pml-criu: $name: ." "$work/err" || return
+	done
+}
+
 status_is_json()
 {
 	[ "$("$keeper" status --json | jq -r .backend)" = "$backend" ]
@@ -71,6 +82,7 @@ stand_in criu-stand-in "$plan"
 if [ "$plan" != control ]; then
 	stand_in criu-stand-in exec
 	tap_run "a second keeper at the same socket is refused, in words" same_socket_twice
+	tap_run "back-ends that are of no use are refused, in words" useless_are_refused
 	tap_run "status as JSON" status_is_json
 	tap_run "stop" "$keeper" stop
 	tap_ok "$("$keeper" status 2>/dev/null && echo 1 || echo 0)" "then there is none"
