@@ -65,11 +65,42 @@ def test_targets():
 
 def test_not_yet():
     """What does not exist yet is refused in words, not ignored."""
-    check_usage(run("wss", "--cgroup", "/x"), "--cgroup")
     check_usage(run("wss", "--listen", "127.0.0.1:1"), "--listen")
     check_usage(run("wss", "--estimator", "magic", "-p", os.getpid()), "magic")
     check_usage(run("wss", "--plot", "x.gif", "-p", os.getpid()), ".svg")
     check_usage(run("dirty", "--adaptive=magic", "-p", os.getpid()), "magic")
+
+
+def test_wss_targets():
+    """wss has one kind of target, and estimators say which they are for."""
+    own = ("-p", os.getpid())
+    check_usage(run("wss", "--cgroup"), "--cgroup", "missing")
+    check_usage(run("wss", "--cgroup", "/x", *own), "two targets")
+    check_usage(run("wss", "--system", *own), "two targets")
+    check_usage(run("wss", "--system", "--cgroup", "/x"), "two targets")
+    check_usage(run("wss", "--cgroup", "/x", "--", "true"), "two targets")
+    check_usage(run("wss", "--estimator", "committed", *own), "--system")
+    check_usage(run("wss", *(["--cgroup", "/x"] * 65)), "too many")
+
+
+def test_wss_numbers():
+    """Windows, thresholds and samples that are none are refused."""
+    own = ("--estimator", "pml", "-p", os.getpid())
+    for option, texts in (("--window", ("0", "65", "-1", "x", "")),
+                          ("--threshold", ("0", "9", "65", "x")),
+                          ("--samples", ("0", "1000001", "x"))):
+        for text in texts:
+            check_usage(run("wss", option, text, *own), option)
+    check_usage(run("wss", "--window", "4", "--threshold", "5", *own), "--threshold 5")
+    check_usage(run("wss", "--window", "4", "-p", os.getpid()), "--estimator pml")
+
+
+def test_no_cgroup():
+    """What is no cgroup v2: status 1, and what would be one."""
+    for path in ("/nowhere", "/tmp", ""):
+        result = run("wss", "--cgroup", path, "-n", 1)
+        check(result.returncode == 1, path, result.returncode)
+        check_message(result.stderr, "cgroup v2")
 
 
 def test_no_process():

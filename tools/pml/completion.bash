@@ -46,21 +46,25 @@ _pml()
 		return
 		;;
 	--estimator)
-		_pml_words "referenced written" "$current"
+		_pml_words "referenced written pml sampling committed" "$current"
+		return
+		;;
+	--cgroup)
+		mapfile -t COMPREPLY < <(compgen -d -- "$current")
 		return
 		;;
 	-o | --output | --plot)
 		mapfile -t COMPREPLY < <(compgen -f -- "$current")
 		return
 		;;
-	-i | --interval | -n | --epochs)
+	-i | --interval | -n | --epochs | --window | --threshold | --samples)
 		return
 		;;
 	esac
 	case $command in
 	info) _pml_words "--json --help" "$current" ;;
 	dirty) _pml_words "$track --ranges --by-mapping --adaptive --adaptive=verify" "$current" ;;
-	wss) _pml_words "$track --estimator --plot" "$current" ;;
+	wss) _pml_words "$track --cgroup --system --estimator --window --threshold --samples --plot" "$current" ;;
 	detach) _pml_words "-p --pid --help" "$current" ;;
 	esac
 }

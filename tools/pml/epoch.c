@@ -8,7 +8,7 @@
 
 #include "epoch.h"
 
-static int append(struct range_list *list, const struct pml_range *ranges, size_t n)
+int range_list_append(struct range_list *list, const struct pml_range *ranges, size_t n)
 {
 	if (list->n + n > list->room) {
 		size_t room = list->n + n + list->room / 2;
@@ -37,10 +37,10 @@ static void reset(struct epoch *e)
 
 static int add(struct epoch *e, const struct pml_result *r, bool keep_ranges)
 {
-	int rc = append(&e->uncovered, r->uncovered, r->nuncovered);
+	int rc = range_list_append(&e->uncovered, r->uncovered, r->nuncovered);
 
 	if (rc == 0 && keep_ranges)
-		rc = append(&e->ranges, r->ranges, r->nranges);
+		rc = range_list_append(&e->ranges, r->ranges, r->nranges);
 	if (rc)
 		return rc;
 	if (e->parts++ == 0) {

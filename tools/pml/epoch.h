@@ -36,6 +36,9 @@ struct epoch {
 	struct range_list uncovered;
 };
 
+/* Returns 0 or -ENOMEM. */
+int range_list_append(struct range_list *list, const struct pml_range *ranges, size_t n);
+
 /*
  * Collects until the epoch is complete.  Returns 0 or what pml_collect()
  * returned; @e keeps its memory from one epoch to the next.

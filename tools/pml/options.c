@@ -50,7 +50,7 @@ int option_unknown(const char *command, int c, char **argv)
 	return say_usage(command, "-%c: no such option", optopt);
 }
 
-static int parse_number(const char *text, uint64_t max, uint64_t *value)
+int option_number(const char *text, uint64_t max, uint64_t *value)
 {
 	char *end;
 	unsigned long long number;
@@ -69,7 +69,7 @@ int option_pid(const char *command, const char *text, pid_t *pid)
 {
 	uint64_t number;
 
-	if (parse_number(text, INT_MAX, &number))
+	if (option_number(text, INT_MAX, &number))
 		return say_usage(command, "-p %s: not a process number; give one above 0", text);
 	*pid = (pid_t)number;
 	return 0;
@@ -101,7 +101,7 @@ int track_option(struct track_options *o, int c, char **argv)
 	case 'i':
 		return option_interval(o, optarg);
 	case 'n':
-		if (parse_number(optarg, UINT64_MAX, &o->epochs))
+		if (option_number(optarg, UINT64_MAX, &o->epochs))
 			return say_usage(o->command, "-n %s: not a number of epochs; "
 					 "give one above 0", optarg);
 		return 0;
@@ -133,7 +133,10 @@ int track_options_end(struct track_options *o, int argc, char **argv)
 		o->argv = argv + optind;
 	if (o->pid && o->argv)
 		return say_usage(o->command, "two targets: give either -p PID or -- CMD, not both");
-	if (!o->pid && !o->argv)
+	if (o->elsewhere && (o->pid || o->argv))
+		return say_usage(o->command, "two targets: give only one of -p PID, -- CMD and what "
+				 "else names one");
+	if (!o->elsewhere && !o->pid && !o->argv)
 		return say_usage(o->command, "no target: give -p PID or -- CMD ARG...");
 	if (o->summary && !o->json)
 		return say_usage(o->command, "--summary goes with --json; "

@@ -14,6 +14,7 @@ struct track_options {
 	const char *command;	/* the subcommand, for messages */
 	pid_t pid;		/* the process to track, or 0: run argv */
 	char **argv;
+	bool elsewhere;		/* a subcommand's own option names the target */
 	uint64_t interval_ns;
 	uint64_t epochs;	/* end after so many; 0: until the target ends */
 	const char *backend;	/* NULL: the library chooses */
@@ -55,6 +56,9 @@ int track_option(struct track_options *o, int c, char **argv);
 
 /* After the last option: finds the command, checks that there is one target. */
 int track_options_end(struct track_options *o, int argc, char **argv);
+
+/* A number from 1 to @max; returns 0 or -EINVAL. */
+int option_number(const char *text, uint64_t max, uint64_t *value);
 
 /* Returns 0, or STATUS_USAGE after having said what is wrong. */
 int option_pid(const char *command, const char *text, pid_t *pid);

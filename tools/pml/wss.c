@@ -1,183 +1,96 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wss.c - `pml wss`: how much memory a process works with, epoch by epoch.
+ * wss.c - `pml wss`: how much memory a process, cgroups or the system work with,
+ * epoch by epoch.
  *
- * Two estimators so far: "referenced" counts the pages that were read or
- * written, where a back-end can tell; "written" counts those written, which
- * is less than the working set, and says so by its name.
+ * Here the options are read and the way is chosen: one tracker on a process or a
+ * command is a session of track.c, all else one of wss_rounds.c.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
-#include <inttypes.h>
+#include <mntent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "command.h"
-#include "json.h"
 #include "options.h"
 #include "plot.h"
 #include "pml.h"
+#include "rss.h"
 #include "say.h"
-#include "text.h"
 #include "track.h"
+#include "wss_model.h"
+#include "wss_rounds.h"
+
+#define MAX_CGROUPS 64
 
 struct wss_options {
 	struct track_options track;
-	const char *estimator;	/* NULL: the best there is */
+	struct wss_settings settings;
+	struct wss_model model;
+	const char *cgroups[MAX_CGROUPS];
+	size_t ncgroups;
+	bool system;
+	char system_path[256];
 	const char *plot_file;
 	struct plot plot;
 };
 
 static void print_help(void)
 {
-	fputs("Usage: pml wss (-p PID | -- CMD ARG...) [OPTION...]\n"
+	fputs("Usage: pml wss (-p PID | --cgroup PATH... | --system | -- CMD ARG...) [OPTION...]\n"
 	      "\n"
 	      "Estimates, at the end of each epoch, how much memory was worked with in it.\n"
 	      "\n", stdout);
 	fputs(track_help, stdout);
-	fputs("      --estimator NAME   referenced: pages read or written; written: pages written\n"
-	      "                         (the default is the first that works here)\n"
+	fputs("      --cgroup PATH      all processes of a cgroup v2; may be given several times\n"
+	      "      --system           all processes of the machine\n"
+	      "      --estimator NAME   referenced: pages read or written; written: pages written\n"
+	      "                         (the default is the first that works here); pml: over a\n"
+	      "                         window of epochs, with a forecast and a limit; sampling:\n"
+	      "                         from random pages; committed: Committed_AS\n"
+	      "      --window N         of the estimator pml: epochs, 1 to 64 (8)\n"
+	      "      --threshold M      of the estimator pml: only pages touched in M of them (1)\n"
+	      "      --samples N        of the estimator sampling: how many pages (100)\n"
 	      "      --plot FILE        draw the curve at the end, as FILE.svg or FILE.png\n",
 	      stdout);
 }
 
-/* The resident size of one process; 0 if it has gone. */
-static uint64_t rss_of(pid_t pid)
+static int plot_sample(void *context, const struct wss_sample *s)
 {
-	unsigned long long resident = 0;
-	char path[64];
-	FILE *file;
+	struct wss_options *w = context;
 
-	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
-	file = fopen(path, "re");
-	if (!file)
-		return 0;
-	if (fscanf(file, "%*u %llu", &resident) != 1)
-		resident = 0;
-	fclose(file);
-	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-static uint64_t rss_of_tree(pid_t pid);
-
-/* The children that one thread has. */
-static uint64_t rss_of_children(pid_t pid, const char *thread)
-{
-	uint64_t sum = 0;
-	char path[300];
-	FILE *file;
-	int child;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%s/children", (int)pid, thread);
-	file = fopen(path, "re");
-	if (!file)
-		return 0;
-	while (fscanf(file, "%d", &child) == 1)
-		sum += rss_of_tree(child);
-	fclose(file);
-	return sum;
-}
-
-static uint64_t rss_of_tree(pid_t pid)
-{
-	uint64_t sum = rss_of(pid);
-	struct dirent *entry;
-	char path[64];
-	DIR *threads;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	threads = opendir(path);
-	if (!threads)
-		return sum;
-	while ((entry = readdir(threads))) {
-		if (entry->d_name[0] != '.')
-			sum += rss_of_children(pid, entry->d_name);
-	}
-	closedir(threads);
-	return sum;
-}
-
-struct sample {
-	bool referenced;	/* reads were seen too */
-	uint64_t wss_bytes;
-	uint64_t dirty_bytes;
-	uint64_t rss_bytes;
-};
-
-static struct sample take_sample(const struct wss_options *w, const struct track_epoch *t)
-{
-	const struct epoch *e = t->epoch;
-	struct sample s = {
-		.referenced = (w->track.events & PML_REFERENCED) != 0,
-		.dirty_bytes = e->dirty_pages * e->page_size,
-		.rss_bytes = w->track.argv ? rss_of_tree(t->pid) : rss_of(t->pid),
-	};
-
-	s.wss_bytes = s.referenced ? e->referenced_pages * e->page_size : s.dirty_bytes;
-	return s;
+	return plot_add(&w->plot, (struct plot_point){
+		(double)s->since_start_ns / 1e9, s->wss_bytes, s->rss_bytes });
 }
 
 static int print_header(void *context, FILE *out)
 {
 	const struct wss_options *w = context;
 
-	if (!(w->track.events & PML_REFERENCED))
-		fputs("Estimator: written. Pages that are only read are not counted.\n", out);
-	fprintf(out, "%9s %9s %10s %10s %10s %9s  %s\n", "TIME", "INTERVAL", "WSS", "RSS",
-		"WRITTEN", "COLLECT", "NOTES");
-	return fflush(out) ? -errno : 0;
-}
-
-static int print_text(FILE *out, const struct track_epoch *t, const struct sample *s)
-{
-	const struct epoch *e = t->epoch;
-	char since[TEXT_MAX], interval[TEXT_MAX], wss[TEXT_MAX], rss[TEXT_MAX], dirty[TEXT_MAX];
-	char collect[TEXT_MAX];
-
-	fprintf(out, "%9s %9s %10s %10s %10s %9s  %s\n", text_time(since, t->since_start_ns),
-		text_time(interval, e->end_ns - e->begin_ns), text_size(wss, s->wss_bytes),
-		text_size(rss, s->rss_bytes), text_size(dirty, s->dirty_bytes),
-		text_time(collect, e->cost.collect_ns), e->lost ? "LOST TRACK" : "");
-	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
-}
-
-static int print_json(FILE *out, const struct track_epoch *t, const struct sample *s)
-{
-	/* What was read and not written: the rest of what was referenced. */
-	uint64_t read_bytes = s->wss_bytes > s->dirty_bytes ? s->wss_bytes - s->dirty_bytes : 0;
-	json_t *object = json_epoch("wss", t->epoch, t->memory_bytes);
-	json_t *numbers = json_pack("{s:s, s:i, s:I, s:I, s:I, s:o, s:{}}",
-				    "estimator", s->referenced ? "referenced" : "written",
-				    "pid", (int)t->pid,
-				    "wss_bytes", (json_int_t)s->wss_bytes,
-				    "rss_bytes", (json_int_t)s->rss_bytes,
-				    "dirty_bytes", (json_int_t)s->dirty_bytes,
-				    "read_bytes", s->referenced
-						  ? json_integer((json_int_t)read_bytes)
-						  : json_null(),
-				    "nodes");
-	int rc = json_object_update(object, numbers);
-
-	rc = rc ? -ENOMEM : json_epoch_line(out, object, t->epoch, false);
-	json_decref(numbers);
-	json_decref(object);
-	return rc;
+	if (!(w->settings.events & PML_REFERENCED))
+		fprintf(out, "Estimator: %s. Pages that are only read are not counted.\n",
+			wss_kind_name(w->settings.kind));
+	return wss_print_header(out, false);
 }
 
 static int print_epoch(void *context, FILE *out, const struct track_epoch *t)
 {
 	struct wss_options *w = context;
-	struct sample s = take_sample(w, t);
-	int rc = 0;
+	struct wss_sample s = {
+		.pid = t->pid,
+		.since_start_ns = t->since_start_ns,
+		.memory_bytes = t->memory_bytes,
+		.rss_bytes = w->track.argv ? rss_of_tree(t->pid) : rss_of(t->pid),
+	};
+	int rc = wss_model_take(&w->model, t->epoch, &s);
 
-	if (w->plot_file)
-		rc = plot_add(&w->plot, (struct plot_point){
-			(double)t->since_start_ns / 1e9, s.wss_bytes, s.rss_bytes });
+	if (rc == 0 && w->plot_file)
+		rc = plot_sample(w, &s);
 	if (rc == 0)
-		rc = w->track.json ? print_json(out, t, &s) : print_text(out, t, &s);
+		rc = w->track.json ? wss_print_json(out, t->epoch, &s)
+				   : wss_print_text(out, t->epoch, &s);
 	return rc;
 }
 
@@ -208,83 +121,212 @@ static bool references_work(const char *backend)
 	return found;
 }
 
-static int choose_estimator(struct wss_options *w)
+/* "referenced", asked for where no back-end tells pages: the sums in smaps are left. */
+static int choose_smaps(struct wss_options *w)
 {
-	bool asked = w->estimator && !strcmp(w->estimator, "referenced");
+	const char *backend = w->track.backend ? w->track.backend : getenv("PML_BACKEND");
 
-	if (w->estimator && !asked && strcmp(w->estimator, "written") != 0)
-		return say_usage("wss", "--estimator %s: there is none of that name; "
-				 "give referenced or written", w->estimator);
-	if (w->estimator && !asked)
-		return 0;
-	if (references_work(w->track.backend))
-		w->track.events = PML_DIRTY | PML_REFERENCED;
-	else if (asked)
+	if (w->ncgroups || (backend && *backend && strcmp(backend, "referenced") != 0))
 		return say_failed("wss", "--estimator referenced: no back-end here tells which "
 				  "pages were read; 'pml info' says why, --estimator written does "
 				  "without");
+	w->settings.from_smaps = true;
 	return 0;
+}
+
+static int choose_estimator(struct wss_options *w)
+{
+	struct wss_settings *s = &w->settings;
+
+	if (s->kind == WSS_COMMITTED) {
+		if (!w->system)
+			return say_usage("wss", "--estimator committed: it is known of the whole "
+					 "system only; give --system and no other target");
+		w->ncgroups = 0;
+		return 0;
+	}
+	if (s->kind != WSS_WRITTEN && references_work(w->track.backend))
+		s->events = PML_DIRTY | PML_REFERENCED;
+	else if (s->kind == WSS_REFERENCED)
+		return choose_smaps(w);
+	if (s->kind == WSS_DEFAULT)
+		s->kind = s->events & PML_REFERENCED ? WSS_REFERENCED : WSS_WRITTEN;
+	w->track.events = s->events;
+	return 0;
+}
+
+/* All processes are in the cgroup at the root of the tree, or below it. */
+static int find_root_cgroup(struct wss_options *w)
+{
+	FILE *mounts = setmntent("/proc/self/mounts", "re");
+	struct mntent *entry;
+
+	while (mounts && (entry = getmntent(mounts))) {
+		if (strcmp(entry->mnt_type, "cgroup2") != 0)
+			continue;
+		snprintf(w->system_path, sizeof(w->system_path), "%s", entry->mnt_dir);
+		w->cgroups[0] = w->system_path;
+		w->ncgroups = 1;
+		break;
+	}
+	if (mounts)
+		endmntent(mounts);
+	if (w->ncgroups)
+		return 0;
+	return say_failed("wss", "--system: no cgroup v2 is mounted, by which processes are found; "
+			  "mount -t cgroup2 none /sys/fs/cgroup, or give --estimator committed");
+}
+
+static int measure(struct wss_options *w)
+{
+	struct track_printer printer = {
+		w, wss_needs_ranges(w->settings.kind), print_header, print_epoch
+	};
+	struct wss_listener listener = { w, plot_sample };
+	int status;
+
+	if (w->settings.kind == WSS_COMMITTED || w->settings.from_smaps || w->ncgroups)
+		return wss_rounds(&w->track, &w->settings, w->cgroups, w->ncgroups,
+				  w->plot_file ? &listener : NULL);
+	if (wss_model_init(&w->model, &w->settings))
+		return say_failed("wss", "out of memory: end something, or give a smaller --window");
+	status = track(&w->track, &printer);
+	wss_model_free(&w->model);
+	return status;
 }
 
 static int run(struct wss_options *w)
 {
-	struct track_printer printer = { w, false, print_header, print_epoch };
 	char title[96];
 	int status;
 
 	status = w->plot_file ? plot_check("wss", w->plot_file) : 0;
+	if (status == 0 && w->system && w->settings.kind != WSS_COMMITTED)
+		status = find_root_cgroup(w);
 	if (status == 0)
 		status = choose_estimator(w);
 	if (status)
 		return status;
-	status = track(&w->track, &printer);
+	status = measure(w);
 	if (w->plot_file && status == STATUS_OK) {
 		snprintf(title, sizeof(title), "%.40s: estimator %s",
-			 w->track.argv ? w->track.argv[0] : "process",
-			 w->track.events & PML_REFERENCED ? "referenced" : "written");
+			 w->track.argv ? w->track.argv[0] : w->ncgroups ? w->cgroups[0] :
+			 w->system ? "system" : "process", wss_kind_name(w->settings.kind));
 		status = plot_draw(&w->plot, "wss", w->plot_file, title);
 	}
 	plot_free(&w->plot);
 	return status;
 }
 
+static int option_estimator(struct wss_options *w, const char *name)
+{
+	for (enum wss_kind kind = WSS_WRITTEN; kind <= WSS_COMMITTED; kind++) {
+		if (strcmp(name, wss_kind_name(kind)) != 0)
+			continue;
+		w->settings.kind = kind;
+		return 0;
+	}
+	return say_usage("wss", "--estimator %s: there is none of that name; give referenced, "
+			 "written, pml, sampling or committed", name);
+}
+
+static int option_count(const char *option, const char *text, uint32_t most, uint32_t *value)
+{
+	uint64_t number;
+
+	if (option_number(text, most, &number))
+		return say_usage("wss", "%s %s: not such a number; give one from 1 to %u", option,
+				 text, most);
+	*value = (uint32_t)number;
+	return 0;
+}
+
+static int option_cgroup(struct wss_options *w, const char *path)
+{
+	if (w->ncgroups == MAX_CGROUPS)
+		return say_usage("wss", "--cgroup %s: that is one too many; give at most %d", path,
+				 MAX_CGROUPS);
+	w->cgroups[w->ncgroups++] = path;
+	w->track.elsewhere = true;
+	return 0;
+}
+
+enum { ESTIMATOR = TRACK_OWN, PLOT, CGROUP, SYSTEM, WINDOW, THRESHOLD, SAMPLES, LISTEN };
+
+static int own_option(struct wss_options *w, int c, char **argv)
+{
+	switch (c) {
+	case ESTIMATOR:
+		return option_estimator(w, optarg);
+	case PLOT:
+		w->plot_file = optarg;
+		return 0;
+	case CGROUP:
+		return option_cgroup(w, optarg);
+	case SYSTEM:
+		w->system = true;
+		w->track.elsewhere = true;
+		return 0;
+	case WINDOW:
+		return option_count("--window", optarg, PML_WSS_MAX_WINDOW, &w->settings.window);
+	case THRESHOLD:
+		return option_count("--threshold", optarg, PML_WSS_MAX_WINDOW,
+				    &w->settings.threshold);
+	case SAMPLES:
+		return option_count("--samples", optarg, 1000000, &w->settings.samples);
+	case LISTEN:
+		return say_usage("wss", "--listen: this version serves no metrics; "
+				 "--json gives the same numbers as lines");
+	default:
+		return track_option(&w->track, c, argv);
+	}
+}
+
+static int check_options(const struct wss_options *w)
+{
+	uint32_t window = w->settings.window ? w->settings.window : 8;
+
+	if (w->system && w->ncgroups)
+		return say_usage("wss", "two targets: give either --system or --cgroup PATH, not both");
+	if (w->settings.kind != WSS_PML && (w->settings.window || w->settings.threshold))
+		return say_usage("wss", "--window and --threshold go with --estimator pml");
+	if (w->settings.threshold > window)
+		return say_usage("wss", "--threshold %u: no page can be touched in so many of %u epochs; "
+				 "give a larger --window", w->settings.threshold, window);
+	return 0;
+}
+
 int wss_command(int argc, char **argv)
 {
-	enum { ESTIMATOR = TRACK_OWN, PLOT, CGROUP, LISTEN };
 	static const struct option longs[] = {
 		TRACK_LONG,
 		{ "estimator", required_argument, NULL, ESTIMATOR },
 		{ "plot", required_argument, NULL, PLOT },
 		{ "cgroup", required_argument, NULL, CGROUP },
+		{ "system", no_argument, NULL, SYSTEM },
+		{ "window", required_argument, NULL, WINDOW },
+		{ "threshold", required_argument, NULL, THRESHOLD },
+		{ "samples", required_argument, NULL, SAMPLES },
 		{ "listen", required_argument, NULL, LISTEN },
 		{ 0 },
 	};
-	struct wss_options w = { .track = track_options_default("wss") };
+	struct wss_options w = {
+		.track = track_options_default("wss"),
+		.settings = { .events = PML_DIRTY, .samples = 100 },
+	};
 	int c, rc = 0;
 
 	opterr = 0;
 	while (rc == 0 && (c = getopt_long(argc, argv, TRACK_SHORT, longs, NULL)) != -1) {
-		switch (c) {
-		case 'h':
+		if (c == 'h') {
 			print_help();
 			return STATUS_OK;
-		case ESTIMATOR:
-			w.estimator = optarg;
-			break;
-		case PLOT:
-			w.plot_file = optarg;
-			break;
-		case CGROUP:
-			return say_usage("wss", "--cgroup: this version measures single processes "
-					 "and their descendants; give -p PID or -- CMD");
-		case LISTEN:
-			return say_usage("wss", "--listen: this version serves no metrics; "
-					 "--json gives the same numbers as lines");
-		default:
-			rc = track_option(&w.track, c, argv);
 		}
+		rc = own_option(&w, c, argv);
 	}
 	if (rc == 0)
 		rc = track_options_end(&w.track, argc, argv);
+	if (rc == 0)
+		rc = check_options(&w);
 	return rc ? rc : run(&w);
 }

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wss_model.h - from an epoch of a tracker to an estimate.  wss.c and
+ * wss_rounds.c have one for each tracker.
+ */
+#ifndef PML_TOOL_WSS_MODEL_H
+#define PML_TOOL_WSS_MODEL_H
+
+#include "wss_sample.h"
+
+enum wss_kind {
+	WSS_DEFAULT,		/* referenced or written: the first that works */
+	WSS_WRITTEN,
+	WSS_REFERENCED,
+	WSS_PML,
+	WSS_SAMPLING,
+	WSS_COMMITTED,
+};
+
+struct wss_settings {
+	enum wss_kind kind;
+	bool from_smaps;	/* referenced, by the sums in smaps */
+	uint32_t events;	/* that the tracker is to tell */
+	uint32_t window;	/* of the estimator "pml"; 0: its default */
+	uint32_t threshold;
+	uint32_t samples;	/* of the estimator "sampling" */
+};
+
+struct wss_model {
+	const struct wss_settings *settings;
+	struct pml_wss *pml;
+	uint64_t epochs;
+};
+
+const char *wss_kind_name(enum wss_kind kind);
+
+/* Whether the estimator needs to know which pages, not only how many. */
+bool wss_needs_ranges(enum wss_kind kind);
+
+/* Returns 0 or -errno. */
+int wss_model_init(struct wss_model *m, const struct wss_settings *settings);
+void wss_model_free(struct wss_model *m);
+
+/* Fills what the epoch tells; returns 0 or -errno. */
+int wss_model_take(struct wss_model *m, const struct epoch *e, struct wss_sample *s);
+
+#endif /* PML_TOOL_WSS_MODEL_H */

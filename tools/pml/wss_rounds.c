@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wss_rounds.c - measures several things at each interval: a source is a tracker of
+ * a cgroup, the sums in a process's smaps, or what the system has promised.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "command.h"
+#include "rss.h"
+#include "say.h"
+#include "smaps.h"
+#include "summary.h"
+#include "wake.h"
+#include "wss_rounds.h"
+
+struct rounds;
+
+struct source {
+	const struct rounds *rounds;
+	const char *cgroup;
+	pid_t pid;
+	bool ended;
+	struct pml *tracker;
+	struct wss_model model;
+	struct smaps smaps;
+	struct epoch epoch;
+};
+
+/* Both return 0, or -errno after having said what is wrong. */
+struct method {
+	int (*begin)(struct source *s);
+	int (*take)(struct source *s, struct wss_sample *sample);
+};
+
+struct rounds {
+	const struct track_options *o;
+	const struct wss_settings *settings;
+	const struct method *method;
+	const struct wss_listener *listener;
+	struct source *sources;
+	size_t nsources;
+	struct wake wake;
+	struct child child;
+	struct summary summary;
+	FILE *out;
+	int status;
+};
+
+/* ---- a tracker of a cgroup ---- */
+
+static int tracker_begin(struct source *s)
+{
+	const struct track_options *o = s->rounds->o;
+	char message[256] = "";
+	struct pml_options options = {
+		.size = sizeof(options),
+		.target = PML_TARGET_CGROUP,
+		.cgroup = s->cgroup,
+		.events = s->rounds->settings->events,
+		.backend = o->backend,
+		.message = message,
+		.message_size = sizeof(message),
+	};
+	int rc = pml_open(&s->tracker, &options);
+
+	if (rc == 0) {
+		rc = pml_start(s->tracker);
+		if (rc)
+			snprintf(message, sizeof(message), "%s", pml_message(s->tracker));
+	}
+	if (rc == 0)
+		rc = wss_model_init(&s->model, s->rounds->settings);
+	if (rc)
+		say_library(o->command, message, rc);
+	return rc;
+}
+
+static int tracker_take(struct source *s, struct wss_sample *sample)
+{
+	struct pml_stats stats = { .size = sizeof(stats) };
+	int rc = epoch_collect(&s->epoch, s->tracker, wss_needs_ranges(s->rounds->settings->kind));
+
+	/* a process that execs is a new one to its cgroup; all begin anew with it */
+	if (rc == -ESTALE && pml_start(s->tracker) == 0) {
+		rc = epoch_collect(&s->epoch, s->tracker, true);
+		s->epoch.lost = true;
+	}
+	if (rc) {
+		say_library(s->rounds->o->command, pml_message(s->tracker), rc);
+		return rc;
+	}
+	if (pml_get_stats(s->tracker, &stats) == 0)
+		sample->memory_bytes = stats.memory_bytes;
+	sample->rss_bytes = rss_of_cgroup(s->cgroup);
+	return wss_model_take(&s->model, &s->epoch, sample);
+}
+
+/* ---- methods that read a number ---- */
+
+static void begin_epoch(struct source *s, const char *backend)
+{
+	s->epoch.number++;
+	s->epoch.begin_ns = s->epoch.end_ns;
+	s->epoch.backend = backend;
+	s->epoch.page_size = (uint32_t)sysconf(_SC_PAGESIZE);
+	s->epoch.parts = 1;
+	s->epoch.end_ns = wake_now();
+}
+
+static int smaps_begin(struct source *s)
+{
+	int rc = smaps_open(&s->smaps, s->pid);
+
+	s->epoch.processes = 1;
+	s->epoch.end_ns = wake_now();
+	if (rc)
+		say_failed(s->rounds->o->command, "process %d: its accessed bits cannot be cleared: "
+			   "%s; run as its user or as root, and end other trackers of it",
+			   (int)s->pid, strerror(-rc));
+	return rc;
+}
+
+static int smaps_take_source(struct source *s, struct wss_sample *sample)
+{
+	struct smaps_sums sums;
+	int rc;
+
+	begin_epoch(s, "referenced");
+	rc = smaps_take(&s->smaps, &sums);
+	s->epoch.cost.collect_ns = wake_now() - s->epoch.end_ns;
+	if (rc) {
+		say_failed(s->rounds->o->command, rc == -ESRCH ? "process %d: it exited; nothing is "
+			   "left to measure" : "process %d: its smaps cannot be read; run as its "
+			   "user or as root", (int)s->pid);
+		return rc;
+	}
+	sample->estimator = wss_kind_name(WSS_REFERENCED);
+	sample->rss_bytes = sums.rss_bytes;
+	sample->wss_bytes = sums.referenced_bytes;
+	return 0;
+}
+
+static int committed_begin(struct source *s)
+{
+	s->epoch.end_ns = wake_now();
+	return 0;
+}
+
+static int committed_take(struct source *s, struct wss_sample *sample)
+{
+	unsigned long long total = 0, available = 0, committed = 0;
+	FILE *file = fopen("/proc/meminfo", "re");
+	char line[128];
+
+	begin_epoch(s, "meminfo");
+	while (file && fgets(line, sizeof(line), file)) {
+		sscanf(line, "MemTotal: %llu", &total);
+		sscanf(line, "MemAvailable: %llu", &available);
+		sscanf(line, "Committed_AS: %llu", &committed);
+	}
+	if (file)
+		fclose(file);
+	if (!committed) {
+		say_failed(s->rounds->o->command, "/proc/meminfo: it does not tell Committed_AS; "
+			   "mount /proc");
+		return -EIO;
+	}
+	s->epoch.cost.collect_ns = wake_now() - s->epoch.end_ns;
+	sample->estimator = wss_kind_name(WSS_COMMITTED);
+	sample->wss_bytes = committed * 1024;
+	sample->rss_bytes = (total - available) * 1024;
+	return 0;
+}
+
+static const struct method tracker_method = { tracker_begin, tracker_take };
+static const struct method smaps_method = { smaps_begin, smaps_take_source };
+static const struct method committed_method = { committed_begin, committed_take };
+
+/* ---- the rounds ---- */
+
+static int open_output(struct rounds *r)
+{
+	r->out = stdout;
+	if (!r->o->output)
+		return 0;
+	r->out = fopen(r->o->output, "we");
+	if (r->out)
+		return 0;
+	return say_failed(r->o->command, "-o %s: cannot write it: %m; give a file that can be made",
+			  r->o->output);
+}
+
+static int output_failed(struct rounds *r, int error)
+{
+	r->summary.end = END_ERROR;
+	r->status = say_failed(r->o->command, "%s: cannot write the results: %s; check that there "
+			       "is room and somebody reads",
+			       r->o->output ? r->o->output : "standard output", strerror(-error));
+	return -1;
+}
+
+static int print(struct rounds *r, struct source *s, struct wss_sample *sample)
+{
+	int rc = r->o->json ? wss_print_json(r->out, &s->epoch, sample)
+			    : wss_print_text(r->out, &s->epoch, sample);
+
+	if (rc == 0 && r->listener)
+		rc = r->listener->sample(r->listener->context, sample);
+	return rc ? output_failed(r, rc) : 0;
+}
+
+/* One round over all sources.  A source that fails ends; the others go on. */
+static int take_all(struct rounds *r)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < r->nsources; i++) {
+		struct source *s = &r->sources[i];
+		struct wss_sample sample = { .pid = s->pid, .cgroup = s->cgroup };
+
+		if (s->ended)
+			continue;
+		if (r->method->take(s, &sample)) {
+			s->ended = true;
+			/* a command that has ended is no failure */
+			if (!r->o->argv || !child_reap(&r->child, false))
+				r->status = STATUS_FAILED;
+			continue;
+		}
+		left++;
+		sample.since_start_ns = s->epoch.end_ns - r->summary.start_ns;
+		summary_add(&r->summary, &s->epoch);
+		if (print(r, s, &sample))
+			return -1;
+	}
+	if (!left) {
+		r->summary.end = r->o->argv ? END_COMMAND : END_TARGET;
+		return -1;
+	}
+	return 0;
+}
+
+static void target_gone(struct rounds *r)
+{
+	r->summary.end = r->o->argv ? END_COMMAND : END_TARGET;
+	if (!r->o->argv)
+		r->status = say_failed(r->o->command, "process %d: it exited while measured; what it "
+				       "used after the last epoch is not known", (int)r->o->pid);
+}
+
+static void run_rounds(struct rounds *r)
+{
+	uint64_t deadline = r->summary.start_ns + r->o->interval_ns;
+
+	for (uint64_t round = 1;; round++) {
+		uint64_t now;
+
+		switch (wake_wait(&r->wake, deadline)) {
+		case WAKE_TIME:
+			break;
+		case WAKE_SIGNAL:
+			r->summary.end = END_SIGNAL;
+			take_all(r);
+			return;
+		case WAKE_EXIT:
+			target_gone(r);
+			return;
+		case WAKE_ERROR:
+			r->status = say_failed(r->o->command, "waiting for the epoch's end failed");
+			r->summary.end = END_ERROR;
+			return;
+		}
+		if (take_all(r))
+			return;
+		if (round == r->o->epochs) {
+			r->summary.end = END_COUNT;
+			return;
+		}
+		/* An interval that was missed is not made up for by short ones. */
+		now = wake_now();
+		deadline += r->o->interval_ns;
+		if (deadline <= now)
+			deadline = now + r->o->interval_ns;
+	}
+}
+
+static int find_target(struct rounds *r)
+{
+	pid_t pid = r->o->pid;
+	int rc;
+
+	if (r->o->argv) {
+		rc = child_start(&r->child, r->o->argv, &r->wake.former);
+		if (rc)
+			return say_failed(r->o->command, "%s: cannot run it: %s; check the name and "
+					  "PATH", r->o->argv[0], strerror(-rc));
+		pid = r->child.pid;
+	}
+	if (!pid)
+		return STATUS_OK;
+	rc = wake_watch(&r->wake, pid);
+	if (rc)
+		return say_failed(r->o->command, "process %d: there is none; check the number",
+				  (int)pid);
+	r->sources[0].pid = pid;
+	return STATUS_OK;
+}
+
+static int begin_all(struct rounds *r)
+{
+	for (size_t i = 0; i < r->nsources; i++)
+		if (r->method->begin(&r->sources[i]))
+			return STATUS_FAILED;
+	r->summary.start_ns = wake_now();
+	child_continue(&r->child);
+	if (!r->o->json && wss_print_header(r->out, r->sources[0].cgroup))
+		return output_failed(r, -EIO);
+	return STATUS_OK;
+}
+
+static void end_all(struct rounds *r)
+{
+	for (size_t i = 0; i < r->nsources; i++) {
+		struct source *s = &r->sources[i];
+
+		pml_close(s->tracker);
+		wss_model_free(&s->model);
+		if (r->method == &smaps_method)
+			smaps_close(&s->smaps);
+		epoch_free(&s->epoch);
+	}
+}
+
+/* As track.c: the command is not ours to kill, but a signal is passed on to it. */
+static void wait_for_command(struct rounds *r)
+{
+	if (r->summary.end == END_SIGNAL && !r->wake.from_terminal)
+		kill(r->child.pid, r->wake.signal == SIGINT && r->wake.interrupt_ignored
+				   ? SIGTERM : r->wake.signal);
+	while (!child_reap(&r->child, false)) {
+		if (wake_wait(&r->wake, WAKE_NEVER) == WAKE_SIGNAL)
+			kill(r->child.pid, SIGTERM);
+	}
+	r->summary.child = &r->child;
+}
+
+static void run(struct rounds *r)
+{
+	int status = find_target(r);
+
+	if (status == STATUS_OK)
+		status = begin_all(r);
+	if (status != STATUS_OK) {
+		child_abandon(&r->child);
+		end_all(r);
+		r->status = STATUS_FAILED;
+		return;
+	}
+	run_rounds(r);
+	r->summary.elapsed_ns = wake_now() - r->summary.start_ns;
+	end_all(r);
+	if (r->o->argv)
+		wait_for_command(r);
+	if (r->summary.end != END_ERROR && summary_print(&r->summary, r->out, r->o))
+		output_failed(r, -EIO);
+}
+
+int wss_rounds(const struct track_options *o, const struct wss_settings *settings,
+	       const char *const *cgroups, size_t ncgroups, const struct wss_listener *listener)
+{
+	struct rounds r = { .o = o, .settings = settings, .listener = listener };
+	int rc;
+
+	r.nsources = ncgroups ? ncgroups : 1;
+	r.method = settings->kind == WSS_COMMITTED ? &committed_method :
+		   settings->from_smaps ? &smaps_method : &tracker_method;
+	if (open_output(&r))
+		return STATUS_FAILED;
+	r.sources = calloc(r.nsources, sizeof(*r.sources));
+	rc = r.sources ? wake_init(&r.wake) : -ENOMEM;
+	if (rc)
+		return say_failed(o->command, "cannot begin: %s; free some memory or descriptors",
+				  strerror(-rc));
+	for (size_t i = 0; i < r.nsources; i++) {
+		r.sources[i].rounds = &r;
+		r.sources[i].smaps = (struct smaps){ -1, -1 };
+		r.sources[i].cgroup = ncgroups ? cgroups[i] : NULL;
+	}
+	run(&r);
+	wake_end(&r.wake);
+	free(r.sources);
+	if (o->output && fclose(r.out) && r.status == STATUS_OK)
+		output_failed(&r, -errno);
+	return r.status;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wss_sample.c - prints one estimate of `pml wss`, as text or as a JSON line.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "json.h"
+#include "text.h"
+#include "wss_sample.h"
+
+int wss_print_header(FILE *out, bool with_cgroup)
+{
+	fprintf(out, "%9s %9s %10s %10s %10s %9s  %s%s\n", "TIME", "INTERVAL", "WSS", "RSS",
+		"WRITTEN", "COLLECT", with_cgroup ? "CGROUP " : "", "NOTES");
+	return fflush(out) ? -errno : 0;
+}
+
+static void print_more(FILE *out, const struct wss_sample *s)
+{
+	char text[TEXT_MAX];
+
+	if (s->estimate.change)
+		fputs(s->estimate.change > 0 ? "rise, " : "fall, ", out);
+	fprintf(out, "limit %s", text_size(text, s->limit.pages * s->page_size));
+	if (s->forecast.period)
+		fprintf(out, ", period %u, next %s", s->forecast.period,
+			text_size(text, s->forecast.pages * s->page_size));
+	if (s->estimate.flags & PML_WSS_FULL)
+		fputs(", TABLES FULL", out);
+	fputc(' ', out);
+}
+
+int wss_print_text(FILE *out, const struct epoch *e, const struct wss_sample *s)
+{
+	char since[TEXT_MAX], interval[TEXT_MAX], wss[TEXT_MAX], rss[TEXT_MAX], dirty[TEXT_MAX];
+	char collect[TEXT_MAX];
+
+	fprintf(out, "%9s %9s %10s %10s %10s %9s  ", text_time(since, s->since_start_ns),
+		text_time(interval, e->end_ns - e->begin_ns), text_size(wss, s->wss_bytes),
+		text_size(rss, s->rss_bytes),
+		s->knows_dirty ? text_size(dirty, s->dirty_bytes) : "-",
+		text_time(collect, e->cost.collect_ns));
+	if (s->cgroup)
+		fprintf(out, "%s ", s->cgroup);
+	if (s->has_more)
+		print_more(out, s);
+	fputs(e->lost ? "LOST TRACK\n" : "\n", out);
+	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
+}
+
+static json_t *more_json(const struct wss_sample *s)
+{
+	json_int_t page = (json_int_t)s->page_size;
+	const struct pml_wss_estimate *e = &s->estimate;
+	static const char *const changes[] = { "fall", "none", "rise" };
+
+	return json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:i, s:i, s:I, s:I, s:I, s:I, s:i, s:b}",
+			 "window", (int)e->window,
+			 "change", changes[e->change + 1],
+			 "seen_bytes", (json_int_t)e->seen_pages * page,
+			 "last_bytes", (json_int_t)e->last_pages * page,
+			 "assumed_bytes", (json_int_t)e->assumed_pages * page,
+			 "settled_bytes", (json_int_t)e->settled_pages * page,
+			 "settled", (int)e->settled,
+			 "plateau", (int)e->plateau,
+			 "plateau_bytes", (json_int_t)e->plateau_pages * page,
+			 "forecast_bytes", (json_int_t)s->forecast.pages * page,
+			 "forecast_peak_bytes", (json_int_t)s->forecast.peak * page,
+			 "limit_bytes", (json_int_t)s->limit.pages * page,
+			 "period", (int)s->forecast.period,
+			 "full", (e->flags & PML_WSS_FULL) != 0);
+}
+
+int wss_print_json(FILE *out, const struct epoch *e, const struct wss_sample *s)
+{
+	json_t *object = json_epoch("wss", e, s->memory_bytes);
+	json_t *numbers = json_pack("{s:s, s:o, s:I, s:I, s:o, s:o, s:{}}",
+				    "estimator", s->estimator,
+				    "pid", s->pid ? json_integer(s->pid) : json_null(),
+				    "wss_bytes", (json_int_t)s->wss_bytes,
+				    "rss_bytes", (json_int_t)s->rss_bytes,
+				    "dirty_bytes", s->knows_dirty
+						   ? json_integer((json_int_t)s->dirty_bytes)
+						   : json_null(),
+				    "read_bytes", s->knows_read
+						  ? json_integer((json_int_t)s->read_bytes)
+						  : json_null(),
+				    "nodes");
+	json_t *more = s->has_more ? more_json(s) : json_object();
+	int rc = json_object_update(object, numbers) | json_object_update(object, more);
+
+	if (rc == 0 && s->cgroup)
+		rc = json_object_set_new(object, "cgroup", json_text(s->cgroup));
+	rc = rc ? -ENOMEM : json_epoch_line(out, object, e, false);
+	json_decref(more);
+	json_decref(numbers);
+	json_decref(object);
+	return rc;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wss_sample.h - one estimate of `pml wss`, whoever made it, and how it is printed.
+ * wss.c and wss_rounds.c fill it.
+ */
+#ifndef PML_TOOL_WSS_SAMPLE_H
+#define PML_TOOL_WSS_SAMPLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "epoch.h"
+#include "pml_wss.h"
+
+struct wss_sample {
+	const char *estimator;
+	pid_t pid;		/* 0: not of one process */
+	const char *cgroup;	/* NULL: not of one */
+	bool knows_dirty;
+	bool knows_read;
+	uint64_t wss_bytes;
+	uint64_t dirty_bytes;
+	uint64_t read_bytes;
+	uint64_t rss_bytes;
+	uint64_t since_start_ns;
+	uint64_t memory_bytes;	/* what the tables of whoever made it take */
+	bool has_more;		/* what follows is told: the estimator "pml" */
+	struct pml_wss_estimate estimate;
+	struct pml_wss_forecast forecast;
+	struct pml_wss_limit limit;
+	uint32_t page_size;
+};
+
+/* All return 0 or -errno. */
+int wss_print_header(FILE *out, bool with_cgroup);
+int wss_print_text(FILE *out, const struct epoch *e, const struct wss_sample *s);
+int wss_print_json(FILE *out, const struct epoch *e, const struct wss_sample *s);
+
+#endif /* PML_TOOL_WSS_SAMPLE_H */
