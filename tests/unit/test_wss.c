@@ -250,21 +250,25 @@ Test(wss, memory_that_is_gone_round_slowly_is_seen_as_a_whole)
 
 Test(wss, a_rise_and_a_fall_are_seen_in_the_epoch_in_which_they_are)
 {
-	static const uint64_t steps[] = { 4096, 8192, 20000, 102400, 60000, 30000, 16384, 4096 };
-	uint64_t before = 0;
+	static const uint64_t steps[] = { 4096, 8192, 16384, 32768, 65536, 102400, 65536, 32768,
+					  16384, 8192, 4096 };
 
-	begin(NULL);
-	for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
-		for (unsigned int j = 0; j < 12; j++) {
-			struct pml_wss_estimate e = epoch_of(steps[i]);
+	for (unsigned int length = 2; length <= 12; length++) {
+		uint64_t before = 0;
 
-			cr_assert_eq(e.pages, steps[i]);
-			cr_assert_eq(e.change, j || !i ? 0 : steps[i] > before ? 1 : -1);
-			cr_assert_eq(e.window, j + 1 < 8 ? j + 1 : 8);
+		begin(NULL);
+		for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+			for (unsigned int j = 0; j < length; j++) {
+				struct pml_wss_estimate e = epoch_of(steps[i]);
+
+				cr_assert_eq(e.pages, steps[i]);
+				cr_assert_eq(e.change, j || !i ? 0 : steps[i] > before ? 1 : -1);
+				cr_assert_eq(e.window, j + 1 < 8 ? j + 1 : 8);
+			}
+			before = steps[i];
 		}
-		before = steps[i];
+		pml_wss_close(load.w);
 	}
-	pml_wss_close(load.w);
 }
 
 Test(wss, a_restless_load_has_hardly_any_changes)
@@ -277,7 +281,7 @@ Test(wss, a_restless_load_has_hardly_any_changes)
 
 		changes += i > 20 && e.change;
 	}
-	cr_assert_leq(changes, 18, "%u of 180", changes);
+	cr_assert_leq(changes, 30, "%u of 180", changes);
 	pml_wss_close(load.w);
 }
 

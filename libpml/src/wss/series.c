@@ -9,7 +9,7 @@
 #define RESTLESS_OF 16u		/* and so many steps tell how restless it is */
 #define ERRORS 64u		/* past errors that the bounds come from */
 #define MAX_CYCLES 5u		/* of which a forecast is the median */
-#define MIN_CYCLES 3u		/* fewer are no period */
+#define MIN_CYCLES 2u		/* fewer are no period */
 
 static uint64_t *values_of(const struct pml_series *s)
 {
@@ -64,19 +64,19 @@ static uint64_t level_of(const struct pml_series *s)
 }
 
 /*
- * Two and a half times the mean step of late.  A load that moves up and down all
- * the time has hardly any changes; one with steps of its own, three epochs apart or
- * more, has.
+ * Two and a half times the usual step of late.  A load that moves up and down all
+ * the time has hardly any changes; one that stands still between its steps, however
+ * large they are, has.
  */
 static uint64_t restlessness_of(const struct pml_series *s)
 {
 	const uint64_t *v = values_of(s);
 	uint32_t n = s->n - 1 < RESTLESS_OF ? s->n - 1 : RESTLESS_OF;
-	uint64_t sum = 0;
+	uint64_t steps[RESTLESS_OF] = { 0 };
 
-	for (uint32_t i = s->n - n; i < s->n; i++)
-		sum += distance(v[i], v[i - 1]);
-	return n ? sum * 5 / (2 * (uint64_t)n) : 0;
+	for (uint32_t i = 0; i < n; i++)
+		steps[i] = distance(v[s->n - 1 - i], v[s->n - 2 - i]);
+	return rank_of(steps, n, 50) * 5 / 2;
 }
 
 static int32_t change_of(const struct pml_series *s, uint64_t value)
