@@ -271,6 +271,20 @@ Test(wss, a_rise_and_a_fall_are_seen_in_the_epoch_in_which_they_are)
 	}
 }
 
+/* A step falls into an epoch, whose size is then between the two levels. */
+Test(wss, what_goes_on_in_the_same_direction_is_the_same_step)
+{
+	begin(NULL);
+	for (unsigned int i = 0; i < 20; i++)
+		epoch_of(i % 2 ? 24000 : 25600);
+	cr_assert_eq(get().change, 0);
+	cr_assert_eq(epoch_of(7400).change, -1);
+	cr_assert_eq(epoch_of(6400).change, -1);
+	cr_assert_eq(get().pages, 6400);
+	cr_assert_eq(epoch_of(6500).change, 0);
+	pml_wss_close(load.w);
+}
+
 Test(wss, a_restless_load_has_hardly_any_changes)
 {
 	unsigned int seed = 5, changes = 0;

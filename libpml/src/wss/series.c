@@ -79,6 +79,15 @@ static uint64_t restlessness_of(const struct pml_series *s)
 	return rank_of(steps, n, 50) * 5 / 2;
 }
 
+/* An epoch into which a step falls lies between two levels: what goes on in the same
+ * direction is still that step. */
+static bool goes_on_to(const struct pml_series *s, uint64_t value)
+{
+	uint64_t last = values_of(s)[s->n - 1];
+
+	return s->since == 1 && ((s->change > 0 && value > last) || (s->change < 0 && value < last));
+}
+
 static int32_t change_of(const struct pml_series *s, uint64_t value)
 {
 	uint64_t level, bound, restless;
@@ -89,7 +98,7 @@ static int32_t change_of(const struct pml_series *s, uint64_t value)
 	/* level * permille may not fit */
 	bound = level / 1000 * s->permille + level % 1000 * s->permille / 1000;
 	restless = restlessness_of(s);
-	if (bound < restless)
+	if (bound < restless && !goes_on_to(s, value))
 		bound = restless;
 	if (distance(value, level) <= bound)
 		return 0;
