@@ -84,9 +84,9 @@ void pml_wss_close(struct pml_wss *w);
  * @result: the result, right after the collect
  *
  * All results of one reader, in order, each part of an epoch that came in
- * parts, as PML_RESULT_MORE tells.  What a lost epoch assumes is not counted.  Pages that no longer fit
- * into the memory are counted without being told apart, and the estimate has
- * PML_WSS_FULL.
+ * parts, as PML_RESULT_MORE tells.  What a lost epoch assumes is not counted.
+ * Pages that no longer fit into the memory are counted without being told
+ * apart, and the estimate has PML_WSS_FULL.
  *
  * Return: 1 if the epoch is complete, 0 if parts of it are to come; -EINVAL the
  * page size is another one than before; -ENOMEM.

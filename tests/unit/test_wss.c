@@ -145,8 +145,8 @@ Test(wss, pages_touched_in_exactly_k_of_n_epochs_are_counted_exactly)
 			cr_assert_eq(end_epoch(), 1);
 			if (epoch % 9 == 0 || epoch == EPOCHS - 1)
 				for (unsigned int n = 1; n <= 64; n += n < 8 ? 1 : 14)
-					cr_assert_eq(differences(epoch, n), 0, "seed %u, epoch %u, n %u",
-						     seed, epoch, n);
+					cr_assert_eq(differences(epoch, n), 0,
+						     "seed %u, epoch %u, n %u", seed, epoch, n);
 		}
 		pml_wss_close(load.w);
 	}

@@ -134,8 +134,8 @@ int track_options_end(struct track_options *o, int argc, char **argv)
 	if (o->pid && o->argv)
 		return say_usage(o->command, "two targets: give either -p PID or -- CMD, not both");
 	if (o->elsewhere && (o->pid || o->argv))
-		return say_usage(o->command, "two targets: give only one of -p PID, -- CMD and what "
-				 "else names one");
+		return say_usage(o->command, "two targets: give only one of -p PID, -- CMD and "
+				 "what else names one");
 	if (!o->elsewhere && !o->pid && !o->argv)
 		return say_usage(o->command, "no target: give -p PID or -- CMD ARG...");
 	if (o->summary && !o->json)

@@ -189,7 +189,7 @@ static int measure(struct wss_options *w)
 		return wss_rounds(&w->track, &w->settings, w->cgroups, w->ncgroups,
 				  w->plot_file ? &listener : NULL);
 	if (wss_model_init(&w->model, &w->settings))
-		return say_failed("wss", "out of memory: end something, or give a smaller --window");
+		return say_failed("wss", "out of memory: it needs some MiB; end something");
 	status = track(&w->track, &printer);
 	wss_model_free(&w->model);
 	return status;
@@ -287,11 +287,11 @@ static int check_options(const struct wss_options *w)
 	uint32_t window = w->settings.window ? w->settings.window : 8;
 
 	if (w->system && w->ncgroups)
-		return say_usage("wss", "two targets: give either --system or --cgroup PATH, not both");
+		return say_usage("wss", "two targets: give either --system or --cgroup PATH");
 	if (w->settings.kind != WSS_PML && (w->settings.window || w->settings.threshold))
 		return say_usage("wss", "--window and --threshold go with --estimator pml");
 	if (w->settings.threshold > window)
-		return say_usage("wss", "--threshold %u: no page can be touched in so many of %u epochs; "
+		return say_usage("wss", "--threshold %u: no page is touched in so many of %u epochs; "
 				 "give a larger --window", w->settings.threshold, window);
 	return 0;
 }

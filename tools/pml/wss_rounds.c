@@ -119,8 +119,8 @@ static int smaps_begin(struct source *s)
 	s->epoch.processes = 1;
 	s->epoch.end_ns = wake_now();
 	if (rc)
-		say_failed(s->rounds->o->command, "process %d: its accessed bits cannot be cleared: "
-			   "%s; run as its user or as root, and end other trackers of it",
+		say_failed(s->rounds->o->command, "process %d: its accessed bits cannot be "
+			   "cleared: %s; run as its user or as root, and end other trackers of it",
 			   (int)s->pid, strerror(-rc));
 	return rc;
 }
@@ -133,9 +133,12 @@ static int smaps_take_source(struct source *s, struct wss_sample *sample)
 	begin_epoch(s, "referenced");
 	rc = smaps_take(&s->smaps, &sums);
 	s->epoch.cost.collect_ns = wake_now() - s->epoch.end_ns;
+	/* a command that has ended is waited for, and no failure */
+	if (rc == -ESRCH && s->rounds->o->argv)
+		return rc;
 	if (rc) {
-		say_failed(s->rounds->o->command, rc == -ESRCH ? "process %d: it exited; nothing is "
-			   "left to measure" : "process %d: its smaps cannot be read; run as its "
+		say_failed(s->rounds->o->command, rc == -ESRCH ? "process %d: it exited; nothing "
+			   "is left to measure" : "process %d: its smaps cannot be read; run as its "
 			   "user or as root", (int)s->pid);
 		return rc;
 	}
@@ -249,8 +252,8 @@ static void target_gone(struct rounds *r)
 {
 	r->summary.end = r->o->argv ? END_COMMAND : END_TARGET;
 	if (!r->o->argv)
-		r->status = say_failed(r->o->command, "process %d: it exited while measured; what it "
-				       "used after the last epoch is not known", (int)r->o->pid);
+		r->status = say_failed(r->o->command, "process %d: it exited while measured; what "
+				       "it used after the last epoch is not known", (int)r->o->pid);
 }
 
 static void run_rounds(struct rounds *r)
@@ -297,8 +300,8 @@ static int find_target(struct rounds *r)
 	if (r->o->argv) {
 		rc = child_start(&r->child, r->o->argv, &r->wake.former);
 		if (rc)
-			return say_failed(r->o->command, "%s: cannot run it: %s; check the name and "
-					  "PATH", r->o->argv[0], strerror(-rc));
+			return say_failed(r->o->command, "%s: cannot run it: %s; check the name "
+					  "and PATH", r->o->argv[0], strerror(-rc));
 		pid = r->child.pid;
 	}
 	if (!pid)
@@ -336,17 +339,34 @@ static void end_all(struct rounds *r)
 	}
 }
 
-/* As track.c: the command is not ours to kill, but a signal is passed on to it. */
+/* As track.c does: a signal that the terminal did not send to both is passed on. */
+static void pass_on_signal(struct rounds *r)
+{
+	int number = r->wake.signal;
+
+	if (r->wake.from_terminal)
+		return;
+	if (number == SIGINT && r->wake.interrupt_ignored)
+		number = SIGTERM;
+	kill(r->child.pid, number);
+}
+
+/* The command is not ours to kill: it is waited for.  A second signal ends the wait. */
 static void wait_for_command(struct rounds *r)
 {
-	if (r->summary.end == END_SIGNAL && !r->wake.from_terminal)
-		kill(r->child.pid, r->wake.signal == SIGINT && r->wake.interrupt_ignored
-				   ? SIGTERM : r->wake.signal);
-	while (!child_reap(&r->child, false)) {
-		if (wake_wait(&r->wake, WAKE_NEVER) == WAKE_SIGNAL)
-			kill(r->child.pid, SIGTERM);
-	}
+	bool signalled = r->summary.end == END_SIGNAL;
+
 	r->summary.child = &r->child;
+	if (signalled)
+		pass_on_signal(r);
+	while (!child_reap(&r->child, false)) {
+		if (wake_wait(&r->wake, WAKE_NEVER) != WAKE_SIGNAL)
+			continue;
+		if (signalled)
+			return;
+		signalled = true;
+		pass_on_signal(r);
+	}
 }
 
 static void run(struct rounds *r)

@@ -85,7 +85,8 @@ static bool goes_on_to(const struct pml_series *s, uint64_t value)
 {
 	uint64_t last = values_of(s)[s->n - 1];
 
-	return s->since == 1 && ((s->change > 0 && value > last) || (s->change < 0 && value < last));
+	return s->since == 1 &&
+	       ((s->change > 0 && value > last) || (s->change < 0 && value < last));
 }
 
 static int32_t change_of(const struct pml_series *s, uint64_t value)
