@@ -35,8 +35,9 @@ struct pml_logged {
 
 struct pml_log {
 	struct hlist_node in_running;	/* sched.c's */
+	unsigned long root;		/* likewise: its tables, as CR3 has them */
 	struct list_head in_all;	/* under pml_device_lock */
-	struct mm_struct *mm;		/* for comparison; held by the notifier */
+	struct mm_struct *mm;		/* held by the notifier, and its tables with it */
 	struct pml_log_way way;
 	u32 events;			/* PML_EV_* that the context has */
 	u32 context;

@@ -1,38 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The device logs for the context that its word `run` names.  One probe on
- * sched_switch keeps it, for all threads of a tracked memory and whoever else
- * runs in it; it is there only while a memory is tracked, and writes only when
- * what runs changes between tracked and untracked, or between two tracked ones.
- * Called by log.c.
+ * The device logs for the context that its word `run` names: the memory whose page
+ * tables the processor uses.  One probe keeps it, on the tracepoint tlb_flush, which
+ * the kernel passes after each change of CR3: at a switch between processes, in exec,
+ * when a kernel thread borrows a memory (kthread_use_mm) and when the kernel uses one
+ * of its own for a moment (to patch its text).  CR3 itself is asked, not whose turn it
+ * is: a kernel thread that runs on with the tables of the process before it may borrow
+ * that very memory, and no switch tells.
  *
- * The probe runs with interrupts off, before the address space changes: between
- * the two the kernel stores to no user address.
+ * The probe is there only while a memory is tracked, and writes only when what is
+ * loaded changes between tracked and untracked, or between two tracked ones.  It runs
+ * with interrupts off: between CR3 and `run` the kernel stores to no user address.
+ * Called by log.c.
  */
 #include <linux/hashtable.h>
+#include <linux/mm_types.h>
 #include <linux/sched.h>
 #include <linux/smp.h>
 #include <linux/string.h>
 #include <linux/tracepoint.h>
+#include <asm/processor.h>
 #include "device.h"
 #include "log.h"
 #include "sched.h"
 #include "track.h"
 
-/* By memory; changed under pml_device_lock, read under RCU by the probe. */
+/* By page tables; changed under pml_device_lock, read under RCU by the probe. */
 static DEFINE_HASHTABLE(running, 6);
 static unsigned int nrunning;
 
-static struct tracepoint *on_switch_point, *on_exec_point;
+static struct tracepoint *on_load_point;
 
-static u32 context_of(const struct mm_struct *mm)
+static u32 context_of(unsigned long root)
 {
 	struct pml_log *log;
 
-	if (!mm || pml_broken(PML_BREAK_NO_RUN))
+	if (pml_broken(PML_BREAK_NO_RUN))
 		return 0;
-	hash_for_each_possible_rcu_notrace(running, log, in_running, (unsigned long)mm)
-		if (log->mm == mm)
+	hash_for_each_possible_rcu_notrace(running, log, in_running, root)
+		if (log->root == root)
 			return log->context;
 	return 0;
 }
@@ -53,20 +59,16 @@ static struct pml_device_cpu *this_processor(void)
 	return &pml_device->cpu[smp_processor_id()];
 }
 
-static void on_switch(void *unused, bool preempt, struct task_struct *prev,
-		      struct task_struct *next, unsigned int state)
+/* For the tests: a kernel thread that has borrowed a memory is overlooked. */
+static bool is_overlooked(void)
 {
-	tell(this_processor(), context_of(next->mm));
+	return pml_broken(PML_BREAK_NO_BORROW) && current->flags & PF_KTHREAD && current->mm;
 }
 
-/* A thread has left a memory that it shared, without a switch. */
-static void on_exec(void *unused, struct task_struct *task, pid_t old, struct linux_binprm *bprm)
+static void on_load(void *unused, int reason, unsigned long pages)
 {
-	unsigned long flags;
-
-	local_irq_save(flags);
-	tell(this_processor(), context_of(task->mm));
-	local_irq_restore(flags);
+	if (reason == TLB_FLUSH_ON_TASK_SWITCH && !is_overlooked())
+		tell(this_processor(), context_of(read_cr3_pa()));
 }
 
 void pml_sched_look(void *unused)
@@ -75,51 +77,41 @@ void pml_sched_look(void *unused)
 
 	local_irq_save(flags);
 	rcu_read_lock();
-	tell(this_processor(), context_of(current->mm));
+	tell(this_processor(), context_of(read_cr3_pa()));
 	rcu_read_unlock();
 	local_irq_restore(flags);
 }
 
 static void find_point(struct tracepoint *tp, void *unused)
 {
-	if (!strcmp(tp->name, "sched_switch"))
-		on_switch_point = tp;
-	else if (!strcmp(tp->name, "sched_process_exec"))
-		on_exec_point = tp;
+	if (!strcmp(tp->name, "tlb_flush"))
+		on_load_point = tp;
 }
 
-static int register_probes(void)
+static int register_probe(void)
 {
-	int err;
-
 	for_each_kernel_tracepoint(find_point, NULL);
-	if (!on_switch_point || !on_exec_point)
+	if (!on_load_point)
 		return -EOPNOTSUPP;
-	err = tracepoint_probe_register(on_switch_point, on_switch, NULL);
-	if (err)
-		return err;
-	err = tracepoint_probe_register(on_exec_point, on_exec, NULL);
-	if (err)
-		tracepoint_probe_unregister(on_switch_point, on_switch, NULL);
-	return err;
+	return tracepoint_probe_register(on_load_point, on_load, NULL);
 }
 
-static void unregister_probes(void)
+static void unregister_probe(void)
 {
-	tracepoint_probe_unregister(on_switch_point, on_switch, NULL);
-	tracepoint_probe_unregister(on_exec_point, on_exec, NULL);
-	/* none of them runs any more: the device may go */
+	tracepoint_probe_unregister(on_load_point, on_load, NULL);
+	/* it runs nowhere any more: the device may go */
 	tracepoint_synchronize_unregister();
 }
 
 int pml_sched_add(struct pml_log *log)
 {
-	int err = nrunning ? 0 : register_probes();
+	int err = nrunning ? 0 : register_probe();
 
 	if (err)
 		return err;
 	nrunning++;
-	hash_add_rcu(running, &log->in_running, (unsigned long)log->mm);
+	log->root = __pa(log->mm->pgd);
+	hash_add_rcu(running, &log->in_running, log->root);
 	on_each_cpu(pml_sched_look, NULL, 1);
 	return 0;
 }
@@ -128,7 +120,7 @@ void pml_sched_remove(struct pml_log *log)
 {
 	hash_del_rcu(&log->in_running);
 	if (!--nrunning)
-		unregister_probes();
-	/* after the last switch that was told of: none runs that is not tracked */
+		unregister_probe();
+	/* after the last change that was told of: none is told that is not tracked */
 	on_each_cpu(pml_sched_look, NULL, 1);
 }

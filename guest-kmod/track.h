@@ -176,6 +176,7 @@ int pml_watch_collect(struct pml_watch *w, unsigned long *start, unsigned long e
 #define PML_BREAK_DROP_LOGGED	16u	/* one page of 16, from a log's ninth drain on */
 #define PML_BREAK_NO_RUN	32u	/* the device is not told who runs */
 #define PML_BREAK_NO_DRAIN	64u	/* logs are not drained, from the ninth on */
+#define PML_BREAK_NO_BORROW	128u	/* a kernel thread that borrows is overlooked */
 #ifdef PML_TEST_HOOKS
 extern unsigned int pml_test_break;
 #define pml_has_test_hooks() true

@@ -19,8 +19,7 @@ extern const struct pml_backend pml_backend_referenced;
 extern const struct pml_backend pml_backend_mprotect;
 
 /* The order is FACTS' (docs/concepts.md): the cheapest exact one first.  epml is behind
- * ptscan until it has been held to the same counts, and tells what it does not see:
- * stores of a kernel thread that has just borrowed the memory. */
+ * ptscan until it has been held to the same counts. */
 const struct pml_backend *const pml_backends[] = {
 	&pml_backend_ptscan,
 	&pml_backend_epml,
