@@ -407,6 +407,30 @@ static struct pml_log *make_log(struct mm_struct *mm, struct pml_log_way way, u3
 	return ERR_PTR(err);
 }
 
+/*
+ * The device that it was logged by is gone, and one is here: it goes on with that.
+ * Nobody knows what was written meanwhile.
+ */
+static int go_on(struct pml_device *d, struct pml_log *log)
+{
+	int err = can(d, log->way, log->events) ? begin_log(d, log) : -EOPNOTSUPP;
+
+	if (err)
+		return err;
+	log->gone = false;
+	lose(log);
+	return 0;
+}
+
+/* The device in working order, which logs this memory; or an error. */
+static struct pml_device *get_device_of(struct pml_log *log)
+{
+	struct pml_device *d = get_device();
+	int err = !IS_ERR(d) && log->gone ? go_on(d, log) : 0;
+
+	return err ? ERR_PTR(err) : d;
+}
+
 /* A context has the events that it began with: it begins anew, and all is dirty. */
 static int widen(struct pml_log *log, u32 events)
 {
@@ -414,8 +438,8 @@ static int widen(struct pml_log *log, u32 events)
 	int err = -ENODEV;
 
 	mutex_lock(&pml_device_lock);
-	d = get_device();
-	if (!log->gone && !IS_ERR(d)) {
+	d = get_device_of(log);
+	if (!IS_ERR(d)) {
 		err = can(d, log->way, events) ? 0 : -EOPNOTSUPP;
 		if (!err) {
 			disable(d, log);
@@ -519,8 +543,8 @@ int pml_log_drain(struct pml_log *log, u32 events, bool *lost, u64 *rearmed)
 
 	WRITE_ONCE(log->drains, log->drains + 1);
 	mutex_lock(&pml_device_lock);
-	d = get_device();
-	if (log->gone || IS_ERR(d)) {
+	d = get_device_of(log);
+	if (IS_ERR(d)) {
 		mutex_unlock(&pml_device_lock);
 		return -ENODEV;
 	}

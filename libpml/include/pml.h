@@ -277,7 +277,8 @@ struct pml_collect_args {
  * anew; -ECHILD this process is a forked child of the one that opened the
  * tracker: open another; -EINVAL the range is unaligned, empty or wraps;
  * -EPERM access was withdrawn; -ENOMEM what the back-end keeps does not fit into
- * max_memory; -ENODATA not started.
+ * max_memory; -ENODEV the PML device is gone (epml): if it comes again, the next
+ * result has PML_RESULT_LOST; -ENODATA not started.
  */
 int pml_collect(struct pml *t, const struct pml_collect_args *args,
 		const struct pml_result **result);

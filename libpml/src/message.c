@@ -100,6 +100,8 @@ const char *pml_strerror(int error)
 		return "a bad address";
 	case ENOSYS:
 		return "the kernel has no such call: `pml info` says what it has";
+	case ENODEV:
+		return "the PML device is gone, or does not answer: choose another back-end, or bind it again";
 	case ETIMEDOUT:
 		return "the process could not be stopped in time: try again";
 	default:

@@ -31,6 +31,22 @@ void memory_free(struct memory *m)
 	m->at = NULL;
 }
 
+struct pml *memory_try(const struct memory *m, const char *backend)
+{
+	struct pml_span all = { (uintptr_t)m->at, (uintptr_t)m->at + m->pages * m->page };
+	struct pml_options o = {
+		.size = sizeof(o), .backend = backend, .watch = &all, .nwatch = 1,
+	};
+	struct pml *t;
+
+	if (pml_open(&t, &o))
+		return NULL;
+	if (!pml_start(t))
+		return t;
+	pml_close(t);
+	return NULL;
+}
+
 struct pml *memory_track(const struct memory *m, const char *backend, uint32_t events)
 {
 	struct pml_span all = { (uintptr_t)m->at, (uintptr_t)m->at + m->pages * m->page };

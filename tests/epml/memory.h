@@ -22,6 +22,8 @@ struct memory memory_make(size_t pages);
 void memory_free(struct memory *m);
 /* A tracker of it alone, started; NULL: none, and why is noted. */
 struct pml *memory_track(const struct memory *m, const char *backend, uint32_t events);
+/* The same where it may fail. */
+struct pml *memory_try(const struct memory *m, const char *backend);
 
 /* What a collect says: the events of each page, and whether track was lost. */
 struct told {

@@ -453,6 +453,17 @@ static int written(int session, uint32_t target, const void *m, size_t size)
 	return ioctl(session, PML_IOC_COLLECT, &c) ? -errno : (int)c.pages;
 }
 
+/* What was lost before: other trackers of this process share its log. */
+static void settle(int session, uint32_t target, const void *m, size_t size)
+{
+	struct pml_uapi_collect c = {
+		.size = sizeof(c), .target = target, .start = (uintptr_t)m,
+		.end = (uintptr_t)m + size, .flags = PML_COLLECT_FORGET,
+	};
+
+	ioctl(session, PML_IOC_COLLECT, &c);
+}
+
 static const char *try_scratch(int session, uint32_t mode)
 {
 	const size_t page = (size_t)sysconf(_SC_PAGESIZE), size = 4 * page;
@@ -470,8 +481,11 @@ static const char *try_scratch(int session, uint32_t mode)
 	for (size_t i = 0; i < 4; i++)
 		m[i * page] = 1;
 	if (ioctl(session, PML_IOC_ADD, &add)) {
-		why = "pml.ko refuses to track this process";
-	} else if (written(session, add.target, (void *)m, size) != 0) {
+		munmap((void *)m, size);
+		return "pml.ko refuses to track this process";
+	}
+	settle(session, add.target, (void *)m, size);
+	if (written(session, add.target, (void *)m, size) != 0) {
 		why = "pml.ko was tried: it tells of pages that were not written";
 	} else {
 		m[page] = 2;
