@@ -73,10 +73,19 @@
  *                    is looked at but where section 5 says so: a collect costs
  *                    what was written, not what is mapped.  Always exact within
  *                    a page, in a huge one too.  Not seen: as above.
- *   PML_MODE_SPML    reserved for the PML device's physical addresses.
+ *   PML_MODE_SPML    the same device logs the guest-physical addresses of what is
+ *                    accessed while the process runs, and the module finds the pages
+ *                    of the process that they are: at every address at which it maps
+ *                    them, and none of what it does not map.  What the kernel writes
+ *                    to the process's pages by its own mapping while the process runs
+ *                    (process_vm_writev to itself, pages that are zeroed, filled or
+ *                    copied for it) is seen, too.  Costs what was written, or what is
+ *                    mapped, whichever is less.  Of the zero page nothing is told.
+ *                    Not seen: what other processes write by mappings of their own or
+ *                    by the kernel's, devices, other MMUs.
  *
- * One process is in one context of the device: whoever adds it by EPML while
- * another session has it by another trigger gets -EBUSY.  PTSCAN goes beside.
+ * One process is in one context of the device: whoever adds it by EPML or SPML while
+ * another session has it by the other, or by another trigger, gets -EBUSY.  PTSCAN goes beside.
  *
  *   PML_EV_DIRTY       written
  *   PML_EV_REFERENCED  read or written.  Others clear the accessed bit too
@@ -186,7 +195,7 @@
 
 /* Modes: a mask in INFO, one of them in ADD. */
 #define PML_MODE_PTSCAN		1u
-#define PML_MODE_SPML		2u	/* reserved */
+#define PML_MODE_SPML		2u
 #define PML_MODE_EPML		4u
 
 /* Events, a mask. */
@@ -238,7 +247,7 @@ struct pml_uapi_info {
 
 /* Flags of ADD. */
 #define PML_ADD_SPLIT		1u	/* PTSCAN: split huge pages, for 4 KiB; they stay split */
-#define PML_ADD_TRIGGER_EPT	2u	/* EPML: by the device's trigger EPT, which misses */
+#define PML_ADD_TRIGGER_EPT	2u	/* EPML, SPML: by the device's trigger EPT, which misses */
 
 /*
  * struct pml_uapi_add - PML_IOC_ADD
@@ -402,6 +411,12 @@ struct pml_uapi_stats {
 	__u64 device_switches;	/* times that a processor was told which memory runs */
 	__u64 device_foreign;	/* entries of no memory that is tracked */
 	__u64 device_resets;	/* times that it had lost its state, or told nonsense */
+	/* of SPML */
+	__u64 log_frames;	/* frames that were logged */
+	__u64 log_mapped;	/* pages that they were found to be */
+	__u64 log_joins;	/* times that all page tables were gone through for it */
+	__u64 log_lookups;	/* times that each frame was looked up instead */
+	__u64 log_map_ns;	/* nanoseconds spent on either */
 };
 
 #define PML_STATS_SIZE0 88u

@@ -218,7 +218,7 @@ static unsigned long collect_mapping(struct run *r, struct vm_area_struct *vma,
 	return at;
 }
 
-static unsigned int why_uncovered(const struct vm_area_struct *vma)
+unsigned int pml_why_uncovered(const struct vm_area_struct *vma)
 {
 	if (is_vm_hugetlb_page((struct vm_area_struct *)vma))
 		return PML_WHY_HUGETLB;
@@ -280,7 +280,7 @@ static unsigned long collect_locked(struct run *r, struct mm_struct *mm, unsigne
 
 	for_each_vma_range(vmi, vma, end) {
 		unsigned long from = max(at, vma->vm_start), to = min(end, vma->vm_end);
-		unsigned int why = why_uncovered(vma);
+		unsigned int why = pml_why_uncovered(vma);
 
 		skip_gap(r, at, from);
 		at = from;
@@ -345,6 +345,7 @@ int pml_watch_collect(struct pml_watch *w, unsigned long *start, unsigned long e
 		goto out_lock;
 	if (w->mm->nchunks >= PML_CHUNKS_MAX)
 		retire_all(w->mm);
+	pml_watch_resolve(w);
 	take_spans(w, *start, end);
 	out->lost |= pml_spans_has(w->taken, PML_WHY_OVERFLOW);
 	*start = collect_locked(r, mm, *start, end);

@@ -22,7 +22,8 @@
 /* A command that takes longer has no answer. */
 #define PATIENCE_NS (10 * NSEC_PER_SEC)
 #define TRIGGERS (PML_DEV_F_TRIGGER_EPT | PML_DEV_F_TRIGGER_GUEST)
-#define FEATURES (PML_DEV_F_EPML | PML_DEV_F_PRL | TRIGGERS)
+#define MODES (PML_DEV_F_SPML | PML_DEV_F_EPML)
+#define FEATURES (MODES | PML_DEV_F_PRL | TRIGGERS)
 
 struct pml_device *pml_device;
 /* which device there is, its commands: see device.h */
@@ -197,8 +198,12 @@ u32 pml_device_modes(void)
 	u32 modes = 0;
 
 	mutex_lock(&pml_device_lock);
-	if (pml_device && !pml_device->dead && (pml_device->features & PML_DEV_F_EPML))
-		modes |= PML_MODE_EPML;
+	if (pml_device && !pml_device->dead) {
+		if (pml_device->features & PML_DEV_F_EPML)
+			modes |= PML_MODE_EPML;
+		if (pml_device->features & PML_DEV_F_SPML)
+			modes |= PML_MODE_SPML;
+	}
 	mutex_unlock(&pml_device_lock);
 	return modes;
 }
@@ -301,8 +306,8 @@ static int check(struct pci_dev *pci, const struct pml_dev_info *i, u64 bar)
 		return refuse(pci, "the device's description of itself does not fit its memory");
 	if (i->page_shift != PAGE_SHIFT)
 		return refuse(pci, "the device has pages of another size");
-	if (!(i->features & PML_DEV_F_EPML) || !(i->features & PML_DEV_F_TRIGGER_GUEST))
-		return refuse(pci, "the device offers no log of virtual addresses (EPML, GUEST)");
+	if (!(i->features & MODES) || !(i->features & PML_DEV_F_TRIGGER_GUEST))
+		return refuse(pci, "the device offers no log for a guest (EPML or SPML, GUEST)");
 	if (i->vcpus < nr_cpu_ids)
 		return refuse(pci, "the device has %u vCPUs, this machine may have %u processors",
 			      i->vcpus, nr_cpu_ids);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * From the device's rings to the pages of a memory; see log.h.  Called by track.c
+ * From the device's rings to the pages (SPML: the frames) of a memory; see log.h.  Called by track.c
  * (joining, draining, harvesting) and by device.c (interrupts, unbinding).
  *
  * A page that is logged is not logged again until it is re-armed: an entry says "from
@@ -37,20 +37,27 @@ static DEFINE_XARRAY_ALLOC1(contexts);
 
 /* ---- rings ---- */
 
-static struct pml_logged *logged_make(struct pml_log *log, unsigned long index)
+struct pml_logged *pml_logged_make(struct pml_log *log, struct xarray *where,
+				   unsigned long index)
 {
-	struct pml_logged *p = xa_load(&log->fresh, index);
+	struct pml_logged *p = xa_load(where, index);
 
 	if (p || log->nchunks >= CHUNKS_MAX)
 		return p;
 	p = kzalloc(sizeof(*p), GFP_KERNEL | __GFP_NOWARN);
-	if (p && xa_err(xa_store(&log->fresh, index, p, GFP_KERNEL | __GFP_NOWARN))) {
+	if (p && xa_err(xa_store(where, index, p, GFP_KERNEL | __GFP_NOWARN))) {
 		kfree(p);
 		return NULL;
 	}
 	if (p)
 		log->nchunks++;
 	return p;
+}
+
+/* Does it log frames? */
+static bool is_physical(const struct pml_log *log)
+{
+	return log->way.mode == PML_MODE_SPML;
 }
 
 static bool logged_is_empty(const struct pml_logged *p)
@@ -84,15 +91,16 @@ static void logged_move(struct pml_logged *to, struct pml_logged *from, u32 even
  */
 static void end_epoch(struct pml_log *log, u32 events)
 {
+	struct xarray *where = is_physical(log) ? &log->frames : &log->told;
 	struct pml_logged *p, *to;
 	unsigned long index;
 
 	mutex_lock(&log->lock);
 	xa_for_each(&log->fresh, index, p) {
-		to = xa_load(&log->told, index);
+		to = xa_load(where, index);
 		if (!to) {
 			to = kzalloc(sizeof(*to), GFP_KERNEL | __GFP_NOWARN);
-			if (to && xa_err(xa_store(&log->told, index, to,
+			if (to && xa_err(xa_store(where, index, to,
 						  GFP_KERNEL | __GFP_NOWARN))) {
 				kfree(to);
 				to = NULL;
@@ -124,17 +132,17 @@ static bool take_page(struct pml_device *d, struct pml_log *log, u64 entry)
 	unsigned int i = (addr & ~PMD_MASK) >> PAGE_SHIFT;
 	struct pml_logged *p;
 
-	if (entry & PML_DEV_E_PHYS)
+	if (!(entry & PML_DEV_E_PHYS) == is_physical(log))
 		return false;
-	/* beyond what a process can have */
-	if (addr >= TASK_SIZE_MAX) {
+	/* beyond what the machine, or a process, can have */
+	if (is_physical(log) ? !pfn_valid(addr >> PAGE_SHIFT) : addr >= TASK_SIZE_MAX) {
 		atomic64_inc(&d->foreign);
 		return true;
 	}
 	if (is_dropped(log, addr))
 		return true;
 	log->taken++;
-	p = logged_make(log, addr >> PML_CHUNK_SHIFT);
+	p = pml_logged_make(log, &log->fresh, addr >> PML_CHUNK_SHIFT);
 	if (!p) {
 		log->lost = true;
 		return true;
@@ -262,7 +270,7 @@ static int enable(struct pml_device *d, const struct pml_log *log)
 {
 	struct pml_command c = {
 		.code = PML_DEV_CMD_ENABLE,
-		.flags = PML_DEV_MODE_EPML |
+		.flags = (is_physical(log) ? PML_DEV_MODE_SPML : PML_DEV_MODE_EPML) |
 			 (log->way.trigger_ept ? PML_DEV_TRIGGER_EPT : PML_DEV_TRIGGER_GUEST),
 		.context = log->context, .events = events_for(log->events),
 	};
@@ -326,19 +334,22 @@ static void free_chunks(struct pml_log *log)
 
 	xa_for_each(&log->fresh, index, p)
 		kfree(p);
+	xa_for_each(&log->frames, index, p)
+		kfree(p);
 	xa_for_each(&log->told, index, p)
 		kfree(p);
 	xa_destroy(&log->fresh);
+	xa_destroy(&log->frames);
 	xa_destroy(&log->told);
 }
 
 static bool can(const struct pml_device *d, struct pml_log_way way, u32 events)
 {
-	u32 need = PML_DEV_F_EPML |
+	u32 need = (way.mode == PML_MODE_SPML ? PML_DEV_F_SPML : PML_DEV_F_EPML) |
 		   (way.trigger_ept ? PML_DEV_F_TRIGGER_EPT : PML_DEV_F_TRIGGER_GUEST) |
 		   (events & PML_EV_REFERENCED ? PML_DEV_F_PRL : 0);
 
-	return way.mode == PML_MODE_EPML && !(need & ~d->features);
+	return !(need & ~d->features);
 }
 
 /* Gives it a context, and lets it be logged. */
@@ -393,6 +404,7 @@ static struct pml_log *make_log(struct mm_struct *mm, struct pml_log_way way, u3
 	log->events = events;
 	mutex_init(&log->lock);
 	xa_init(&log->fresh);
+	xa_init(&log->frames);
 	xa_init(&log->told);
 	mutex_lock(&pml_device_lock);
 	d = get_device();

@@ -2,7 +2,8 @@
 /*
  * What the PML device has logged of each tracked memory.  A memory that is
  * watched by a mode of the device has one log, shared by all its watches, and
- * one context of the device.
+ * one context of the device.  By PML_MODE_SPML what is logged are frames, which become
+ * pages when their epoch has ended: spml.c.
  *
  * Locks, inside mm->lock of track.h, outermost first:
  *   pml_device_lock  commands; contexts come and go
@@ -19,7 +20,9 @@
 #include "pageset.h"
 #include "pml_uapi.h"
 
+struct pml_counters;
 struct pml_device;
+struct pml_mm;
 
 /* How a memory is watched by the device; there is one way at a time. */
 struct pml_log_way {
@@ -27,7 +30,7 @@ struct pml_log_way {
 	bool trigger_ept;
 };
 
-/* Pages of one chunk that were logged. */
+/* Pages (or frames) of one chunk that were logged. */
 struct pml_logged {
 	DECLARE_BITMAP(dirty, PML_CHUNK_PAGES);
 	DECLARE_BITMAP(referenced, PML_CHUNK_PAGES);
@@ -46,8 +49,9 @@ struct pml_log {
 	bool gone;			/* the device is; under pml_device_lock */
 	struct mutex lock;		/* what follows */
 	struct xarray fresh;		/* struct pml_logged, of the epoch that runs */
+	struct xarray frames;		/* SPML: of epochs that have ended: to be mapped back */
 	struct xarray told;		/* of epochs that have ended: to be harvested */
-	unsigned long nchunks;		/* in both */
+	unsigned long nchunks;		/* in all */
 	u64 taken;			/* entries, ever */
 	bool lost;			/* more happened than is there */
 	struct rcu_head rcu;
@@ -75,6 +79,16 @@ unsigned long pml_log_next(struct pml_log *log, unsigned long index, unsigned lo
 /* Nothing is mapped there any more. */
 void pml_log_forget(struct pml_log *log, unsigned long start, unsigned long end);
 u64 pml_log_taken(struct pml_log *log);
+
+/* Finds or makes one; under log->lock.  NULL: no memory, or too many. */
+struct pml_logged *pml_logged_make(struct pml_log *log, struct xarray *where,
+				   unsigned long index);
+
+/*
+ * spml.c: finds the pages of the frames of epochs that have ended.  False: not all
+ * could be; then anything may have been written.
+ */
+bool pml_spml_resolve(struct pml_mm *pm, struct pml_counters *counters);
 
 /* From device.c: takes what is in the rings; under pml_take_lock. */
 void pml_log_take_rings(struct pml_device *d);

@@ -119,7 +119,7 @@ void pml_chunks_drop(struct pml_mm *pm)
 	pm->nchunks = 0;
 }
 
-static void mark_pages(struct pml_mm *pm, unsigned long start, unsigned long end, bool cleaned)
+void pml_mark_pages(struct pml_mm *pm, unsigned long start, unsigned long end, bool cleaned)
 {
 	while (start < end) {
 		unsigned long next = min(end, (start & PMD_MASK) + PML_CHUNK_SIZE);
@@ -173,12 +173,12 @@ static void mark(struct pml_mm *pm, const struct mmu_notifier_range *range)
 		return;
 	case MMU_NOTIFY_PROTECTION_PAGE:
 		if (end - start <= SMALL)
-			mark_pages(pm, start, end, true);
+			pml_mark_pages(pm, start, end, true);
 		return;
 	default:
 		trace_pml_invalidate(start, end, range->event);
 		if (end - start <= SMALL)
-			mark_pages(pm, start, end, false);
+			pml_mark_pages(pm, start, end, false);
 		else
 			mark_span(pm, start, end);
 	}

@@ -18,6 +18,7 @@
 #include "compat.h"
 #include "trace.h"
 #include "track.h"
+#include "walk.h"
 
 /* Under Xen PV the tables are the hypervisor's, and cannot be written here. */
 bool pml_ptscan_works(void)
@@ -25,67 +26,17 @@ bool pml_ptscan_works(void)
 	return !boot_cpu_has(X86_FEATURE_XENPV);
 }
 
-/* The middle entry for addr; NULL: there is none, nor before *next. */
-static pmd_t *find_pmd(struct mm_struct *mm, unsigned long addr, unsigned long end,
-		       unsigned long *next)
-{
-	pgd_t *pgd = pgd_offset(mm, addr);
-	p4d_t *p4d;
-	pud_t *pud;
-
-	*next = pgd_addr_end(addr, end);
-	if (pgd_none(*pgd) || pgd_bad(*pgd))
-		return NULL;
-	p4d = p4d_offset(pgd, addr);
-	*next = p4d_addr_end(addr, end);
-	if (p4d_none(*p4d) || p4d_bad(*p4d))
-		return NULL;
-	pud = pud_offset(p4d, addr);
-	*next = pud_addr_end(addr, end);
-	/* a gigantic page is bad, too */
-	if (pud_none(*pud) || pud_bad(*pud))
-		return NULL;
-	*next = pmd_addr_end(addr, end);
-	return pmd_offset(pud, addr);
-}
-
 unsigned long pml_ptscan_next(struct mm_struct *mm, unsigned long addr, unsigned long end)
 {
 	while (addr < end) {
 		unsigned long next;
-		pmd_t *pmd = find_pmd(mm, addr, end, &next);
+		pmd_t *pmd = pml_find_pmd(mm, addr, end, &next);
 
 		if (pmd && !pmd_none(READ_ONCE(*pmd)))
 			return addr;
 		addr = next;
 	}
 	return end;
-}
-
-/*
- * Calls fn with the page table at pmd, which is locked, and lives on meanwhile even
- * if it is taken away.  True: fn says so, or there is nothing; false: fn says so, or
- * the table was replaced, or is bad.
- */
-static bool with_table(struct mm_struct *mm, pmd_t *pmd, bool (*fn)(pte_t *table, void *arg),
-		       void *arg)
-{
-	spinlock_t *ptl; /* of the table */
-	pmd_t value;
-	bool said;
-
-	rcu_read_lock();
-	value = READ_ONCE(*pmd);
-	if (pmd_none(value) || pmd_bad(value)) {
-		rcu_read_unlock();
-		return pmd_none(value);
-	}
-	ptl = pte_lockptr(mm, &value);
-	spin_lock(ptl);
-	said = pmd_same(value, READ_ONCE(*pmd)) && fn((pte_t *)pmd_page_vaddr(value), arg);
-	spin_unlock(ptl);
-	rcu_read_unlock();
-	return said;
 }
 
 static bool table_is_small(pte_t *table, void *arg)
@@ -107,9 +58,9 @@ static bool table_is_small(pte_t *table, void *arg)
 bool pml_ptscan_is_small(struct mm_struct *mm, unsigned long addr)
 {
 	unsigned long next;
-	pmd_t *pmd = find_pmd(mm, addr, addr + PMD_SIZE, &next);
+	pmd_t *pmd = pml_find_pmd(mm, addr, addr + PMD_SIZE, &next);
 
-	return !pmd || with_table(mm, pmd, table_is_small, NULL);
+	return !pmd || pml_with_table(mm, pmd, table_is_small, NULL);
 }
 
 static void flush(struct pml_watch *w)
@@ -240,7 +191,7 @@ void pml_ptscan(struct pml_watch *w, struct vm_area_struct *vma, unsigned long s
 		.pins = pml_mm_has_pinned(mm),
 	};
 	unsigned long next;
-	pmd_t *pmd = find_pmd(mm, start, end, &next);
+	pmd_t *pmd = pml_find_pmd(mm, start, end, &next);
 	int tries = 0;
 
 	memset(h, 0, sizeof(*h));
@@ -255,7 +206,7 @@ void pml_ptscan(struct pml_watch *w, struct vm_area_struct *vma, unsigned long s
 		if (pmd_trans_huge(value) || !pmd_present(value)) {
 			if (scan_huge(&s, mm, pmd))
 				break;
-		} else if (with_table(mm, pmd, scan_table, &s)) {
+		} else if (pml_with_table(mm, pmd, scan_table, &s)) {
 			break;
 		}
 		/* replaced under our hands, or bad: it cannot be read now */

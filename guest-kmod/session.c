@@ -229,11 +229,10 @@ int pml_session_add(struct pml_session *s, struct pml_uapi_add *add)
 			return -EINVAL;
 		break;
 	case PML_MODE_EPML:
+	case PML_MODE_SPML:
 		if (add->flags & ~PML_ADD_TRIGGER_EPT)
 			return -EINVAL;
 		break;
-	case PML_MODE_SPML:
-		return -EOPNOTSUPP;
 	default:
 		return -EINVAL;
 	}
@@ -400,6 +399,11 @@ int pml_session_stats(struct pml_session *s, struct pml_uapi_stats *st)
 	st->log_drains = atomic64_read(&c->log_drains);
 	st->log_rearmed = atomic64_read(&c->log_rearmed);
 	st->log_entries = atomic64_read(&c->log_entries);
+	st->log_frames = atomic64_read(&c->log_frames);
+	st->log_mapped = atomic64_read(&c->log_mapped);
+	st->log_joins = atomic64_read(&c->log_joins);
+	st->log_lookups = atomic64_read(&c->log_lookups);
+	st->log_map_ns = atomic64_read(&c->log_map_ns);
 	pml_device_stats(st);
 	mutex_unlock(&s->lock);
 	return 0;

@@ -112,10 +112,19 @@ void pml_watch_lose(struct pml_watch *w)
 	mutex_unlock(&w->mm->lock);
 }
 
+/* Of what the device has logged of this memory, something is missing. */
+static void lose_logged(struct pml_mm *pm)
+{
+	struct pml_watch *w;
+
+	list_for_each_entry(w, &pm->watches, in_mm)
+		if (is_logged(w))
+			pml_watch_lose_locked(w);
+}
+
 int pml_watch_drain(struct pml_watch *w, u32 events)
 {
 	struct pml_mm *pm = w->mm;
-	struct pml_watch *other;
 	bool lost = false;
 	u64 rearmed = 0, taken;
 	int err;
@@ -128,12 +137,15 @@ int pml_watch_drain(struct pml_watch *w, u32 events)
 	atomic64_add(rearmed, &w->counters->log_rearmed);
 	atomic64_add(taken - w->log_taken, &w->counters->log_entries);
 	w->log_taken = taken;
-	if (!lost)
-		return err;
-	list_for_each_entry(other, &pm->watches, in_mm)
-		if (is_logged(other))
-			pml_watch_lose_locked(other);
+	if (lost)
+		lose_logged(pm);
 	return err;
+}
+
+void pml_watch_resolve(struct pml_watch *w)
+{
+	if (w->way.mode == PML_MODE_SPML && !pml_spml_resolve(w->mm, w->counters))
+		lose_logged(w->mm);
 }
 
 /* What is known of a chunk before its page table is read. */

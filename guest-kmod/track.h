@@ -6,6 +6,7 @@
  *   notifier.c  the kernel takes a page's bits away: marks
  *   ptscan.c    reads and clears the bits of one page table
  *   log.c       reads what the PML device has logged instead: see log.h
+ *   spml.c      ... and finds the pages, where it has logged frames
  *   collect.c   one watch's collect, from harvest to records
  *
  * Locks, outermost first:
@@ -56,6 +57,11 @@ struct pml_counters {
 	atomic64_t log_drains;
 	atomic64_t log_rearmed;
 	atomic64_t log_entries;
+	atomic64_t log_frames;
+	atomic64_t log_mapped;
+	atomic64_t log_joins;
+	atomic64_t log_lookups;
+	atomic64_t log_map_ns;
 };
 
 /* What one harvest of one chunk has found. */
@@ -119,6 +125,8 @@ void pml_watch_lose_locked(struct pml_watch *w);
  * by page, in the harvest.  0, or -ENODEV: there is no log any more.
  */
 int pml_watch_drain(struct pml_watch *w, u32 events);
+/* After it, and with mmap_lock held: what was logged by frame becomes pages. */
+void pml_watch_resolve(struct pml_watch *w);
 /* Harvests [start, end) of one chunk for every watch; w's own part goes to *own. */
 void pml_harvest_chunk(struct pml_watch *w, struct vm_area_struct *vma, unsigned long start,
 		       unsigned long end, u32 events, bool all, struct pml_pages *own);
@@ -134,6 +142,8 @@ struct pml_chunk *pml_chunk_make(struct pml_mm *pm, unsigned long index, gfp_t g
 void pml_chunk_reap(struct pml_mm *pm, unsigned long index, struct pml_chunk *c);
 void pml_chunks_retire(struct pml_mm *pm, unsigned long start, unsigned long end);
 void pml_chunks_drop(struct pml_mm *pm);
+/* These are told as INVALIDATED, once; cleaned: if the mapping is shared.  Under marks. */
+void pml_mark_pages(struct pml_mm *pm, unsigned long start, unsigned long end, bool cleaned);
 /* The pages of one chunk that lie in [start, end). */
 void pml_mask(unsigned long *mask, unsigned long start, unsigned long end);
 int pml_notifier_setup(void);
@@ -147,6 +157,9 @@ unsigned long pml_ptscan_next(struct mm_struct *mm, unsigned long addr, unsigned
 bool pml_ptscan_works(void);
 
 /* collect.c */
+/* PML_WHY_* of a mapping in which nothing is seen, or 0. */
+unsigned int pml_why_uncovered(const struct vm_area_struct *vma);
+
 struct pml_records {
 	struct pml_uapi_range *at;
 	u32 n;
@@ -176,7 +189,12 @@ int pml_watch_collect(struct pml_watch *w, unsigned long *start, unsigned long e
 #define PML_BREAK_DROP_LOGGED	16u	/* one page of 16, from a log's ninth drain on */
 #define PML_BREAK_NO_RUN	32u	/* the device is not told who runs */
 #define PML_BREAK_NO_DRAIN	64u	/* logs are not drained, from the ninth on */
-#define PML_BREAK_NO_BORROW	128u	/* a kernel thread that borrows is overlooked */
+#define PML_BREAK_LOSE_MAPPED	128u	/* SPML: the frames of one page of 16 are not found */
+#define PML_BREAK_ONE_PLACE	256u	/* SPML: a frame is found at one address alone */
+#define PML_BREAK_NO_BORROW	2048u	/* a kernel thread that borrows is overlooked */
+/* Nothing is broken by these: the way of the reverse mapping is prescribed. */
+#define PML_HOOK_JOIN		512u
+#define PML_HOOK_LOOKUP		1024u
 #ifdef PML_TEST_HOOKS
 extern unsigned int pml_test_break;
 #define pml_has_test_hooks() true

@@ -11,6 +11,7 @@
 
 extern const struct pml_backend pml_backend_epml;
 extern const struct pml_backend pml_backend_ptscan;
+extern const struct pml_backend pml_backend_spml;
 extern const struct pml_backend pml_backend_wp_async;
 extern const struct pml_backend pml_backend_soft_dirty;
 extern const struct pml_backend pml_backend_uffd_sync;
@@ -18,11 +19,13 @@ extern const struct pml_backend pml_backend_hash;
 extern const struct pml_backend pml_backend_referenced;
 extern const struct pml_backend pml_backend_mprotect;
 
-/* The order is FACTS' (docs/concepts.md): the cheapest exact one first.  epml is behind
- * ptscan until it has been held to the same counts. */
+/* The order (docs/concepts.md): the cheapest exact one first.  epml is behind
+ * ptscan until it has been held to the same counts.  spml is behind epml, as what it
+ * logs has to be mapped back. */
 const struct pml_backend *const pml_backends[] = {
 	&pml_backend_ptscan,
 	&pml_backend_epml,
+	&pml_backend_spml,
 	&pml_backend_wp_async,
 	&pml_backend_soft_dirty,
 	&pml_backend_uffd_sync,
@@ -39,7 +42,6 @@ static const struct {
 	const char *reason;
 	uint32_t events;
 } absent[] = {
-	{ "spml", "not in this version: it needs a PML device", PML_DIRTY | PML_REFERENCED },
 	{ "rwp-async", NULL, PML_REFERENCED },
 };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the back-ends by pml.ko share: ptscan, which harvests the dirty and accessed
- * bits of the process's page tables, and epml, which reads the PML device's log.
- * Called through struct pml_backend, by way of ptscan.c and epml.c.
+ * bits of the process's page tables, epml and spml, which read the PML device's log.
+ * Called through struct pml_backend, by way of ptscan.c, epml.c and spml.c.
  *
  * The module keeps the epoch: one session for each process, closed with its
  * descriptor, so that whatever ends the tracker ends the tracking.  What is left
@@ -292,6 +292,10 @@ static bool has_mode(const struct pml_uapi_info *info, uint32_t mode, char *why,
 		return true;
 	if (mode == PML_MODE_PTSCAN)
 		pml_words(why, size, "pml.ko cannot harvest page tables on this machine (Xen PV)");
+	else if (info->device == PML_DEVICE_READY)
+		pml_words(why, size, mode == PML_MODE_SPML ?
+			  "the PML device logs no guest-physical addresses (SPML), or the loaded pml.ko does not read them: load a newer one" :
+			  "the PML device logs no virtual addresses (EPML)");
 	else if (info->device_words[0])
 		pml_words(why, size, "pml.ko has no PML device to read: ",
 			  (const char *)info->device_words);
