@@ -192,12 +192,31 @@ static void mark(struct pml_mm *pm, const struct mmu_notifier_range *range)
  * holding mmap_lock for writing: a split; a collapse, which leaves a dirty huge
  * page, or parts of one as they were; and, by way of reclaim or migration, a huge
  * page that is mapped by parts.  The last is excluded by what is mapped.
+ *
+ * A collapse gives every page another frame: where they are known by it, the page
+ * table that is gone at the end tells it from a split.
  */
-static bool is_idle_split(struct mm_struct *mm, const struct mmu_notifier_range *range)
+static bool is_like_split(struct mm_struct *mm, const struct mmu_notifier_range *range)
 {
 	return range->event == MMU_NOTIFY_CLEAR && !(range->start & ~PMD_MASK) &&
 	       range->end - range->start == PMD_SIZE && pml_is_changing(mm) &&
-	       !(current->flags & PF_MEMALLOC) && pml_ptscan_is_small(mm, range->start);
+	       !(current->flags & PF_MEMALLOC);
+}
+
+static bool is_idle_split(struct mm_struct *mm, const struct mmu_notifier_range *range)
+{
+	return is_like_split(mm, range) && pml_ptscan_is_small(mm, range->start);
+}
+
+/* Under marks, and mmap_lock for writing: no other such change is under way. */
+static bool was_collapse(struct pml_mm *pm, const struct mmu_notifier_range *range)
+{
+	unsigned long before = pm->table;
+
+	if (!pm->by_frame || !is_like_split(pm->notifier.mm, range))
+		return false;
+	pm->table = 0;
+	return before && before != pml_ptscan_table(pm->notifier.mm, range->start);
 }
 
 static int range_start(struct mmu_notifier *n, const struct mmu_notifier_range *range)
@@ -209,6 +228,8 @@ static int range_start(struct mmu_notifier *n, const struct mmu_notifier_range *
 	pm->invalidating++;
 	if (!idle)
 		mark(pm, range);
+	else if (pm->by_frame)
+		pm->table = pml_ptscan_table(n->mm, range->start);
 	spin_unlock(&pm->marks);
 	return 0;
 }
@@ -218,7 +239,7 @@ static void range_end(struct mmu_notifier *n, const struct mmu_notifier_range *r
 	struct pml_mm *pm = container_of(n, struct pml_mm, notifier);
 
 	spin_lock(&pm->marks);
-	if (pm->met)
+	if (was_collapse(pm, range) || pm->met)
 		mark(pm, range);
 	if (!--pm->invalidating)
 		pm->met = false;

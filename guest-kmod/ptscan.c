@@ -63,6 +63,16 @@ bool pml_ptscan_is_small(struct mm_struct *mm, unsigned long addr)
 	return !pmd || pml_with_table(mm, pmd, table_is_small, NULL);
 }
 
+/* The frame of the page table at addr, or 0.  The caller is as above. */
+unsigned long pml_ptscan_table(struct mm_struct *mm, unsigned long addr)
+{
+	unsigned long next;
+	pmd_t *pmd = pml_find_pmd(mm, addr, addr + PMD_SIZE, &next);
+	pmd_t value = pmd ? READ_ONCE(*pmd) : __pmd(0);
+
+	return pmd_present(value) && !pmd_trans_huge(value) ? pmd_pfn(value) : 0;
+}
+
 static void flush(struct pml_watch *w)
 {
 	if (pml_broken(PML_BREAK_NO_FLUSH))

@@ -31,9 +31,9 @@ struct place {
 
 struct map {
 	struct pml_reverse *r;
-	/* all frames that are wanted are in [first, last] */
+	/* all frames that are wanted are among so many from the first on */
 	unsigned long first;
-	unsigned long last;
+	unsigned long span;
 	unsigned long *filter;		/* from first on; NULL: none */
 	/* the chunk of frames looked up last */
 	unsigned long chunk;
@@ -41,7 +41,6 @@ struct map {
 	/* what was found in one chunk of addresses */
 	unsigned long index;
 	struct pml_found found;
-	bool any;
 	bool failed;
 	/* of the table at hand */
 	unsigned long start;
@@ -52,11 +51,12 @@ struct map {
 	unsigned int nplaces;
 };
 
+/* What is wanted of the frame's chunk; NULL: nothing of this frame. */
 static struct pml_logged *find_wanted(struct map *m, unsigned long frame)
 {
-	if (frame < m->first || frame > m->last)
-		return NULL;
-	if (m->filter && !test_bit(frame - m->first, m->filter))
+	unsigned long i = frame - m->first;
+
+	if (i >= m->span || (m->filter && !test_bit(i, m->filter)))
 		return NULL;
 	if (frame / PML_CHUNK_PAGES != m->chunk) {
 		m->chunk = frame / PML_CHUNK_PAGES;
@@ -75,12 +75,15 @@ static bool is_forgotten(struct pml_logged *wanted, unsigned long addr, unsigned
 	return false;
 }
 
-/* Is it as it was read from a file or from swap?  Its table is locked. */
+/* By its entry, is it as it was read from a file or from swap?  Its table is locked. */
 static bool is_clean(pte_t value)
 {
-	struct folio *folio = page_folio(pte_page(value));
+	struct folio *folio;
 
-	return !(pte_flags(value) & PML_DIRTY_BITS) && !folio_test_dirty(folio) &&
+	if (pte_flags(value) & PML_DIRTY_BITS)
+		return false;
+	folio = page_folio(pte_page(value));
+	return !folio_test_dirty(folio) &&
 	       (!folio_test_anon(folio) || folio_test_swapcache(folio));
 }
 
@@ -89,32 +92,36 @@ static void meet(struct map *m, unsigned long addr, unsigned long frame, const p
 {
 	struct pml_logged *wanted = find_wanted(m, frame);
 	unsigned int bit = frame % PML_CHUNK_PAGES, i = (addr & ~PMD_MASK) >> PAGE_SHIFT;
-	bool dirty, referenced;
+	bool dirty;
 
 	if (!wanted)
 		return;
 	dirty = test_bit(bit, wanted->dirty);
-	referenced = test_bit(bit, wanted->referenced);
-	if ((!dirty && !referenced) || is_forgotten(wanted, addr, bit))
-		return;
-	if (dirty)
-		__set_bit(i, value && is_clean(*value) ? m->found.clean : m->found.logged.dirty);
-	if (referenced)
+	if (test_bit(bit, wanted->referenced))
 		__set_bit(i, m->found.logged.referenced);
-	m->any = true;
-	m->r->npages++;
+	if (dirty && !is_forgotten(wanted, addr, bit))
+		__set_bit(i, value && is_clean(*value) ? m->found.clean : m->found.logged.dirty);
 }
 
 /* Tells what was found of the chunk at hand, and goes on to another. */
 static void tell(struct map *m, unsigned long index)
 {
+	DECLARE_BITMAP(any, PML_CHUNK_PAGES);
+	unsigned int n = 0;
+
 	if (m->index == index)
 		return;
-	if (m->any) {
+	if (m->index != ULONG_MAX) {
+		bitmap_or(any, m->found.logged.dirty, m->found.logged.referenced,
+			  PML_CHUNK_PAGES);
+		bitmap_or(any, any, m->found.clean, PML_CHUNK_PAGES);
+		n = bitmap_weight(any, PML_CHUNK_PAGES);
+	}
+	if (n) {
+		m->r->npages += n;
 		if (!m->r->found(m->r->arg, m->index, &m->found))
 			m->failed = true;
 		memset(&m->found, 0, sizeof(m->found));
-		m->any = false;
 	}
 	m->index = index;
 }
@@ -202,12 +209,12 @@ static void join(struct map *m)
 /* A bit for each frame, so that most entries need no more than a look at it. */
 static void make_filter(struct map *m)
 {
-	unsigned long n = m->last - m->first + 1, index;
+	unsigned long index;
 	struct pml_logged *p;
 
-	if (n > FILTER_MAX)
+	if (m->span > FILTER_MAX)
 		return;
-	m->filter = kvcalloc(BITS_TO_LONGS(n), sizeof(long), GFP_KERNEL | __GFP_NOWARN);
+	m->filter = kvcalloc(BITS_TO_LONGS(m->span), sizeof(long), GFP_KERNEL | __GFP_NOWARN);
 	if (!m->filter)
 		return;
 	/* first is the first of a chunk, and so of a word */
@@ -332,7 +339,7 @@ static void count(struct map *m)
 		bitmap_or(any, p->dirty, p->referenced, PML_CHUNK_PAGES);
 		m->r->nframes += bitmap_weight(any, PML_CHUNK_PAGES);
 		m->first = min(m->first, index * PML_CHUNK_PAGES);
-		m->last = index * PML_CHUNK_PAGES + PML_CHUNK_PAGES - 1;
+		m->span = (index + 1) * PML_CHUNK_PAGES - m->first;
 	}
 }
 

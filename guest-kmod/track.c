@@ -70,6 +70,8 @@ struct pml_watch *pml_watch_open(struct mm_struct *mm, const struct pml_uapi_add
 	}
 	spin_lock(&w->mm->marks);
 	list_add(&w->in_mm, &w->mm->watches);
+	if (w->way.mode == PML_MODE_SPML)
+		w->mm->by_frame = true;
 	/* an invalidation that is under way was not marked for this watch */
 	if (w->mm->invalidating)
 		w->mm->met = true;
@@ -90,6 +92,12 @@ void pml_watch_close(struct pml_watch *w)
 		pml_chunks_drop(pm);
 	if (is_logged(w))
 		pml_log_leave(&pm->log);
+	if (!pm->log) {
+		spin_lock(&pm->marks);
+		pm->by_frame = false;
+		pm->table = 0;
+		spin_unlock(&pm->marks);
+	}
 	mutex_unlock(&pm->lock);
 	mmu_notifier_put(&pm->notifier);
 	watch_free(w);

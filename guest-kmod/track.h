@@ -91,6 +91,8 @@ struct pml_mm {
 	unsigned int invalidating;	/* invalidations that have not ended */
 	bool met;			/* a harvest has met one of them */
 	bool ended;
+	bool by_frame;			/* pages are known by their frames: SPML */
+	unsigned long table;		/* the one that was to stay in the split under way, or 0 */
 	struct pml_harvest harvest;	/* of the one under way */
 	struct pml_pages marked;	/* likewise: what every watch is told, by any mode */
 	struct pml_log *log;		/* NULL: no watch is by the device */
@@ -153,6 +155,7 @@ void pml_notifier_teardown(void);
 void pml_ptscan(struct pml_watch *w, struct vm_area_struct *vma, unsigned long start,
 		unsigned long end, u32 events, struct pml_harvest *h);
 bool pml_ptscan_is_small(struct mm_struct *mm, unsigned long addr);
+unsigned long pml_ptscan_table(struct mm_struct *mm, unsigned long addr);
 unsigned long pml_ptscan_next(struct mm_struct *mm, unsigned long addr, unsigned long end);
 bool pml_ptscan_works(void);
 
