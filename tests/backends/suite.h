@@ -36,6 +36,7 @@ enum {
 	RENEWS = 1u << 7,	/* what is joined with a new mapping, or split, is ASSUMED */
 	RENEWS_HUGE = 1u << 11,	/* a huge page that is split or put together is ASSUMED */
 	SEES_MERGES = 1u << 13,	/* a page written, and then merged with others by KSM */
+	REFILLS = 1u << 14,	/* a page that comes back from swap may be ASSUMED */
 	SPREADS = 1u << 12,	/* when a part of a large page is given another protection,
 				 * all of that part is ASSUMED if a page of it was written */
 };

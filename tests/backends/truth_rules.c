@@ -106,6 +106,7 @@ static enum verdict swap_steps(const struct context *c)
 	struct trial tr;
 
 	TRY(trial_begin(&tr, c, &spec, 0, 0));
+	tr.relaxed = c->sees & REFILLS;
 	TRY(trial_collect(&tr));
 	for (int i = 0; i < 4; i++) {
 		/* Clean and swapped out: not a change. */

@@ -18,7 +18,7 @@ function row(text, list, reason)
 }
 
 BEGIN {
-	columns = split("wp-async soft-dirty uffd-sync mprotect hash ptscan epml", column, " ")
+	columns = split("wp-async soft-dirty uffd-sync mprotect hash ptscan epml spml", column, " ")
 	row("a store (1)", "exact: anon;exact: memfd")
 	row("the same, to private and shared mappings of files", "exact: private;exact: shared")
 	row("`read(2)` into the memory", "rules: the kernel writes")
