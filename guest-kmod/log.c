@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * From the device's rings to the pages (SPML: the frames) of a memory; see log.h.
- * Called by track.c
- * (joining, draining, harvesting) and by device.c (interrupts, unbinding).
+ * Called by track.c (joining, draining, harvesting) and by device.c (interrupts,
+ * unbinding).
  *
  * A page that is logged is not logged again until it is re-armed: an entry says "from
  * now on, until then".  So an entry may be told by a collect only if the page has been

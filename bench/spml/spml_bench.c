@@ -84,7 +84,7 @@ static void shuffle(size_t *a, size_t n)
 
 static void choose(size_t wanted)
 {
-	b.chosen = malloc(b.pages * sizeof(*b.chosen));
+	b.chosen = calloc(b.pages, sizeof(*b.chosen));
 	b.frames = malloc(b.pages * sizeof(*b.frames));
 	b.found = malloc(b.pages * sizeof(*b.found));
 	b.entries = malloc(BLOCK * sizeof(*b.entries));

@@ -129,10 +129,10 @@ static void kernel_writes(const char *what, int memory)
 static void aliases(size_t written, const char *how)
 {
 	int fd = memfd_create("spml", MFD_CLOEXEC);
-	unsigned char *chosen = calloc(1, PAGES), *one, *two;
+	unsigned char chosen[PAGES], *one, *two;
 	size_t wrong = 0;
 
-	if (ftruncate(fd, (off_t)PAGES * PAGE))
+	if (!tap_ok(!ftruncate(fd, (off_t)PAGES * PAGE), "a memfd"))
 		return;
 	one = map(PAGES, fd);
 	two = map(PAGES, fd);
@@ -153,7 +153,6 @@ static void aliases(size_t written, const char *how)
 	munmap(one, PAGES * PAGE);
 	munmap(two, PAGES * PAGE);
 	close(fd);
-	free(chosen);
 }
 
 /* ---- both ways of finding them ---- */
