@@ -192,9 +192,9 @@ int pml_watch_collect(struct pml_watch *w, unsigned long *start, unsigned long e
 #define PML_BREAK_DROP_LOGGED	16u	/* one page of 16, from a log's ninth drain on */
 #define PML_BREAK_NO_RUN	32u	/* the device is not told who runs */
 #define PML_BREAK_NO_DRAIN	64u	/* logs are not drained, from the ninth on */
-#define PML_BREAK_LOSE_MAPPED	128u	/* SPML: the frames of one page of 16 are not found */
+#define PML_BREAK_NO_BORROW	128u	/* a kernel thread that borrows is overlooked */
+#define PML_BREAK_LOSE_MAPPED	2048u	/* SPML: the frames of one page of 16 are not found */
 #define PML_BREAK_ONE_PLACE	256u	/* SPML: a frame is found at one address alone */
-#define PML_BREAK_NO_BORROW	2048u	/* a kernel thread that borrows is overlooked */
 /* Nothing is broken by these: the way of the reverse mapping is prescribed. */
 #define PML_HOOK_JOIN		512u
 #define PML_HOOK_LOOKUP		1024u
