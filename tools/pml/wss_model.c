@@ -26,7 +26,7 @@ const char *wss_kind_name(enum wss_kind kind)
 
 bool wss_needs_ranges(enum wss_kind kind)
 {
-	return kind == WSS_PML || kind == WSS_SAMPLING;
+	return kind == WSS_PML || kind == WSS_SAMPLING || nodes_need_ranges();
 }
 
 int wss_model_init(struct wss_model *m, const struct wss_settings *settings)
@@ -136,6 +136,8 @@ int wss_model_take(struct wss_model *m, const struct epoch *e, struct wss_sample
 	s->knows_dirty = true;
 	s->knows_read = m->settings->events & PML_REFERENCED;
 	s->dirty_bytes = e->dirty_pages * e->page_size;
+	nodes_count(&s->nodes, e, s->knows_read ? PML_REFERENCED : PML_DIRTY,
+		    (s->knows_read ? e->referenced_pages : e->dirty_pages) * e->page_size);
 	if (m->settings->kind == WSS_PML)
 		return take_pml(m, e, s);
 	if (m->settings->kind == WSS_SAMPLING) {

@@ -72,10 +72,22 @@ static json_t *more_json(const struct wss_sample *s)
 			 "full", (e->flags & PML_WSS_FULL) != 0);
 }
 
+static json_t *nodes_json(const struct nodes *nodes)
+{
+	json_t *object = json_object();
+	char name[16];
+
+	for (uint32_t i = 0; i < nodes->n; i++) {
+		snprintf(name, sizeof(name), "%u", i);
+		json_object_set_new(object, name, json_integer((json_int_t)nodes->bytes[i]));
+	}
+	return object;
+}
+
 int wss_print_json(FILE *out, const struct epoch *e, const struct wss_sample *s)
 {
 	json_t *object = json_epoch("wss", e, s->memory_bytes);
-	json_t *numbers = json_pack("{s:s, s:o, s:I, s:I, s:o, s:o, s:{}}",
+	json_t *numbers = json_pack("{s:s, s:o, s:I, s:I, s:o, s:o, s:o}",
 				    "estimator", s->estimator,
 				    "pid", s->pid ? json_integer(s->pid) : json_null(),
 				    "wss_bytes", (json_int_t)s->wss_bytes,
@@ -86,7 +98,7 @@ int wss_print_json(FILE *out, const struct epoch *e, const struct wss_sample *s)
 				    "read_bytes", s->knows_read
 						  ? json_integer((json_int_t)s->read_bytes)
 						  : json_null(),
-				    "nodes");
+				    "nodes", nodes_json(&s->nodes));
 	json_t *more = s->has_more ? more_json(s) : json_object();
 	int rc = json_object_update(object, numbers) | json_object_update(object, more);
 

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "epoch.h"
+#include "nodes.h"
 #include "pml_wss.h"
 
 struct wss_sample {
@@ -24,6 +25,7 @@ struct wss_sample {
 	uint64_t dirty_bytes;
 	uint64_t read_bytes;
 	uint64_t rss_bytes;
+	struct nodes nodes;	/* of what the epoch touched */
 	uint64_t since_start_ns;
 	uint64_t memory_bytes;	/* what the tables of whoever made it take */
 	bool has_more;		/* what follows is told: the estimator "pml" */
