@@ -24,6 +24,7 @@ readonly GUEST_S=140	# at most so long for the guest
 
 redis_pid=
 load_pid=
+guest_pid=	# what prepares the guest, with its own process group
 scratch=
 
 stop_all()
@@ -34,6 +35,7 @@ stop_all()
 		kill "$pid" 2>/dev/null || true
 		wait "$pid" 2>/dev/null || true
 	done
+	[ -z "$guest_pid" ] || kill -- "-$guest_pid" 2>/dev/null || true
 	[ -z "$scratch" ] || rm -rf "$scratch"
 }
 trap stop_all EXIT
@@ -146,16 +148,32 @@ check_redis()
 		"$(redis-cli -h 127.0.0.1 -p "$port" dbsize | tr -dc 0-9)"
 }
 
-# What the guest needs that the first part did not.  Its root file system and its
+# What the guest needs that the first part does not.  Its root file system and its
 # kernel are kept: building them is said by the scripts that do so.
+guest_needs()
+{
+	pml_build release pml-qemu pml-device-api1 pml-device-api3 pml-keep-callbacks &&
+		tests/vm/run --kernel 6.12 --device --build build/release --prepare
+}
+
+# Beside the first part: the network is what it waits for.
 prepare_guest()
 {
+	set -m
+	guest_needs >>"$OUT/guest.log" 2>&1 </dev/null &
+	guest_pid=$!
+	set +m
+}
+
+guest_is_ready()
+{
+	local status=0
+
 	say "a guest with the PML device (log: build/demo/guest.log); the first time its Debian is"
-	echo "        fetched and unpacked, which takes some minutes, and is kept"
-	{
-		pml_build release pml-qemu pml-device-api1 pml-device-api3 pml-keep-callbacks &&
-			tests/vm/run --kernel 6.12 --device --build build/release --prepare
-	} >>"$OUT/guest.log" 2>&1
+	echo "        fetched and unpacked, which takes a minute or two, and is kept"
+	wait "$guest_pid" || status=$?
+	guest_pid=
+	return "$status"
 }
 
 in_guest()
@@ -170,7 +188,7 @@ guest_part()
 {
 	local status=0
 
-	prepare_guest || status=$?
+	guest_is_ready || status=$?
 	if [ "$status" -eq 0 ]; then
 		say "the same methods side by side, in a guest"
 		in_guest || status=$?
@@ -181,6 +199,7 @@ guest_part()
 }
 
 prepare
+prepare_guest
 say "what this machine can do: pml info"
 "$PML" info
 start_redis
