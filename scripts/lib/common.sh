@@ -32,7 +32,7 @@ pml_debian_mirror()
 	# $(REPO_URI) is apt's own placeholder.
 	# shellcheck disable=SC2016
 	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-		grep -E '/debian/?$' | head -n 1
+		awk '/\/debian\/?$/ && !found++'
 }
 
 # pml_packages GROUP...: the packages of these groups in scripts/lib/packages.

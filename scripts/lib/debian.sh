@@ -25,7 +25,7 @@ security_mirror()
 	# $(REPO_URI) is apt's own placeholder.
 	# shellcheck disable=SC2016
 	apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-		awk '$1 ~ /^[a-z]+-security$/ && $2 ~ /debian/ { print $2; exit }'
+		awk '$1 ~ /^[a-z]+-security$/ && $2 ~ /debian/ && !found++ { print $2 }'
 }
 
 # debian_sources SUITE: apt source lines for a suite.
