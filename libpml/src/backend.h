@@ -125,9 +125,29 @@ struct pml_proc {
 	uint64_t stop_ns;		/* how long the process stood still in attach */
 };
 
-/* Where a drain reports to; sink.c. */
 struct pml_reader;
+struct pml_page_region;
 
+/* How many pages of each sort ranges hold: counted while they are written, so that a
+ * large result is not read once more. */
+struct pml_pages {
+	uint64_t dirty;
+	uint64_t referenced;
+	uint64_t assumed;
+};
+
+static inline void pml_pages_add(struct pml_pages *c, uint64_t pages, uint32_t events,
+				 enum pml_known known)
+{
+	if (events & PML_DIRTY)
+		c->dirty += pages;
+	if (events & PML_REFERENCED)
+		c->referenced += pages;
+	if (known == PML_ASSUMED)
+		c->assumed += pages;
+}
+
+/* Where a drain reports to; sink.c. */
 struct pml_sink {
 	struct pml *t;
 	uint32_t pid;
@@ -137,6 +157,7 @@ struct pml_sink {
 	size_t n;
 	size_t cap;
 	uint64_t pages_left;	/* the budget; UINT64_MAX: none */
+	struct pml_pages pages;	/* what has been reported so far */
 	/* ... or into the readers' sets, when there is more than one */
 	bool to_sets;
 };
@@ -145,6 +166,11 @@ struct pml_sink {
  * pml_sink_room. */
 void pml_sink_emit(struct pml_sink *s, uint64_t start, uint64_t end, uint64_t granule,
 		   uint32_t events, enum pml_known known, enum pml_reason reason);
+
+/* The same for all that one PAGEMAP_SCAN found, in one go.  How many bytes it is. */
+uint64_t pml_sink_emit_regions(struct pml_sink *s, const struct pml_page_region *v, size_t n,
+			       uint64_t granule, uint32_t events, enum pml_known known,
+			       enum pml_reason reason);
 
 /* How many more ranges surely fit. */
 static inline size_t pml_sink_room(const struct pml_sink *s)

@@ -67,6 +67,13 @@ static bool grow_result(struct pml_reader *r)
 	       pml_buf_reserve(&r->t->pool, &r->ranges, want * sizeof(struct pml_range)) == 0;
 }
 
+static void add_pages(struct pml_result *res, const struct pml_pages *pages)
+{
+	res->dirty_pages += pages->dirty;
+	res->referenced_pages += pages->referenced;
+	res->assumed_pages += pages->assumed;
+}
+
 /* Drains the range into the sink, as far as its room and budget go. */
 static int drain(struct run *run, struct pml_proc *p, bool to_sets, uint64_t *walk_end)
 {
@@ -81,6 +88,7 @@ static int drain(struct run *run, struct pml_proc *p, bool to_sets, uint64_t *wa
 		if (!to_sets) {
 			r->result.nranges = s.n;
 			run->pages_left = s.pages_left;
+			add_pages(&r->result, &s.pages);
 		}
 		if (!err && !(p->ops->caps & PML_CAP_ATOMIC_REARM) && *walk_end > at)
 			err = p->ops->rearm(p, at, *walk_end, run->events);
@@ -108,11 +116,16 @@ static void add_pins(struct run *run, struct pml_proc *p)
 
 static bool push_range(struct pml_reader *r, const struct pml_range *range)
 {
+	struct pml_pages pages = { 0 };
+
 	if ((r->result.nranges + 1) * sizeof(*range) > r->ranges.len && !grow_result(r))
 		return false;
 	if (r->result.nranges >= r->t->max_ranges)
 		return false;
 	((struct pml_range *)r->ranges.p)[r->result.nranges++] = *range;
+	pml_pages_add(&pages, (range->end - range->start) >> r->t->page_shift, range->events,
+		      range->known);
+	add_pages(&r->result, &pages);
 	return true;
 }
 
@@ -266,24 +279,6 @@ static int memory_gone(struct run *run, struct pml_proc **p)
 	return 0;
 }
 
-static void count_pages(struct pml_reader *r)
-{
-	const struct pml_range *a = r->ranges.p;
-	struct pml_result *res = &r->result;
-	unsigned int shift = r->t->page_shift;
-
-	for (size_t i = 0; i < res->nranges; i++) {
-		uint64_t pages = (a[i].end - a[i].start) >> shift;
-
-		if (a[i].events & PML_DIRTY)
-			res->dirty_pages += pages;
-		if (a[i].events & PML_REFERENCED)
-			res->referenced_pages += pages;
-		if (a[i].known == PML_ASSUMED)
-			res->assumed_pages += pages;
-	}
-}
-
 static void begin_result(struct pml_reader *r)
 {
 	struct pml_range *u = r->uncovered.p;
@@ -310,7 +305,6 @@ static void end_result(struct run *run, uint64_t began, bool whole)
 	res->uncovered = r->uncovered.p;
 	res->nuncovered = r->nuncovered;
 	r->told = r->nuncovered;
-	count_pages(r);
 	res->cost.collect_ns = res->end_ns - began;
 	res->cost.faults = r->pending_faults;
 	r->pending_faults = 0;

@@ -274,17 +274,26 @@ static void arm_too_early(struct pml_proc *p, uint64_t start, uint64_t end)
 }
 #endif
 
+/* Writes that were seen, each at the cost of a fault. */
+static void emit_written(struct pml_proc *p, const struct pml_area *a, struct pml_sink *s,
+			 const struct pml_page_region *v, size_t n, enum pml_arming arming)
+{
+	bool again = arming == PML_ARM_AGAIN;
+	uint64_t bytes = pml_sink_emit_regions(s, v, n, granule(p, a), PML_DIRTY,
+					       again ? PML_ASSUMED : PML_OBSERVED,
+					       again ? PML_REASON_UNARMED : PML_REASON_NONE);
+
+	p->cost.faults += bytes >> (a->granule_shift ? a->granule_shift : p->page_shift);
+}
+
 static void emit_region(struct pml_proc *p, const struct pml_area *a, struct pml_sink *s,
 			const struct pml_page_region *v, enum pml_arming arming)
 {
 	struct wp *w = p->state;
 
-	pml_sink_emit(s, v->start, v->end, granule(p, a), PML_DIRTY,
-		      arming == PML_ARM_AGAIN ? PML_ASSUMED : PML_OBSERVED,
-		      arming == PML_ARM_AGAIN ? PML_REASON_UNARMED : PML_REASON_NONE);
+	emit_written(p, a, s, v, 1, arming);
 	if (p->adaptive && arming == PML_ARM_NORMAL)
 		pml_adaptive_note(&w->adaptive, v->start, v->end);
-	p->cost.faults += (v->end - v->start) >> (a->granule_shift ? a->granule_shift : p->page_shift);
 }
 
 static int scan_run(struct pml_proc *p, const struct pml_area *a, uint64_t start, uint64_t end,
@@ -312,6 +321,11 @@ static int scan_run(struct pml_proc *p, const struct pml_area *a, uint64_t start
 			 pages == UINT64_MAX ? 0 : pages, walk_end);
 		if (n < 0)
 			return (int)n;
+		/* all at once, unless each has something to be remembered */
+		if (!keeps_copies(a) && !p->adaptive) {
+			emit_written(p, a, s, v, (size_t)n, arming);
+			continue;
+		}
 		for (long i = 0; i < n; i++) {
 			if (copies) {
 				pml_set_remove(&w->gone, v[i].start, v[i].end, PML_DIRTY | PML_REFERENCED);
