@@ -164,7 +164,8 @@ int pml_wss_curve(const struct pml_wss *w, uint32_t epochs, uint64_t *distinct);
 /** struct pml_wss_forecast - what the next epoch will be like, in pages */
 struct pml_wss_forecast {
 	size_t size;		/* sizeof(struct pml_wss_forecast), set by the caller */
-	uint32_t period;	/* in epochs; 0: the load is not periodic */
+	uint32_t period;	/* in epochs of the usual length; 0: the load is not
+				 * periodic */
 	uint32_t cycles;	/* how many of them the history holds */
 	uint64_t pages;		/* touched in the next epoch */
 	uint64_t low;		/* 9 of 10 past forecasts would have been ... */
@@ -178,8 +179,10 @@ struct pml_wss_forecast {
  * @w: the estimator
  * @forecast: filled, as far as its size says
  *
- * On a periodic load, from the epochs one, two, ... periods ago; otherwise
- * from the level since the last change.
+ * On a periodic load, from the epochs one, two, ... periods ago, each looked
+ * for where it is most like the present one, since periods differ a little and
+ * are no whole number of epochs; otherwise from the level since the last
+ * change.  An epoch that took twice as long counts as two.
  *
  * Return: 0; -ENODATA there is no complete epoch; -EINVAL.
  */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The sizes of past epochs as a series; see series.h. */
 #include "series.h"
+#include "period.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -8,12 +9,16 @@
 #define LEVEL_OF 15u		/* so many values at most make a level */
 #define RESTLESS_OF 16u		/* and so many steps tell how restless it is */
 #define ERRORS 64u		/* past errors that the bounds come from */
-#define MAX_CYCLES 5u		/* of which a forecast is the median */
-#define MIN_CYCLES 2u		/* fewer are no period */
+#define USUAL_OF 63u		/* epochs that tell how long one usually is */
 
 static uint64_t *values_of(const struct pml_series *s)
 {
 	return (uint64_t *)s->values.p + s->first;
+}
+
+static uint64_t *lengths_of(const struct pml_series *s)
+{
+	return (uint64_t *)s->lengths.p + s->first;
 }
 
 static uint64_t distance(uint64_t a, uint64_t b)
@@ -27,8 +32,10 @@ int pml_series_init(struct pml_series *s, struct pml_pool *pool, uint32_t most, 
 	s->most = most;
 	s->permille = permille;
 	if (pml_buf_reserve(pool, &s->values, 2 * sizeof(uint64_t) * most) ||
+	    pml_buf_reserve(pool, &s->lengths, 2 * sizeof(uint64_t) * most) ||
 	    pml_buf_reserve(pool, &s->errors, ERRORS * sizeof(uint64_t)) ||
-	    pml_buf_reserve(pool, &s->shifts, (most / MIN_CYCLES + 1) * sizeof(double)))
+	    pml_buf_reserve(pool, &s->grid, sizeof(uint64_t) * most) ||
+	    pml_buf_reserve(pool, &s->shifts, PML_PERIOD_ROOM(most)))
 		return -1;
 	return 0;
 }
@@ -36,7 +43,9 @@ int pml_series_init(struct pml_series *s, struct pml_pool *pool, uint32_t most, 
 void pml_series_free(struct pml_series *s)
 {
 	pml_buf_free(&s->values);
+	pml_buf_free(&s->lengths);
 	pml_buf_free(&s->errors);
+	pml_buf_free(&s->grid);
 	pml_buf_free(&s->shifts);
 }
 
@@ -106,127 +115,61 @@ static int32_t change_of(const struct pml_series *s, uint64_t value)
 	return value > level ? 1 : -1;
 }
 
-static void push(struct pml_series *s, uint64_t value)
+/* To the begin of a table that has been read to where the oldest is. */
+static void move_down(const struct pml_series *s, struct pml_buf *b)
+{
+	memmove(b->p, (uint64_t *)b->p + s->first, (s->most - 1) * sizeof(uint64_t));
+}
+
+static void push(struct pml_series *s, uint64_t value, uint64_t length)
 {
 	if (s->n < s->most) {
 		s->n++;
 	} else if (++s->first == s->most) {
-		memmove(s->values.p, (uint64_t *)s->values.p + s->first,
-			(s->most - 1) * sizeof(uint64_t));
+		move_down(s, &s->values);
+		move_down(s, &s->lengths);
 		s->first = 0;
 	}
 	values_of(s)[s->n - 1] = value;
+	lengths_of(s)[s->n - 1] = length;
 }
 
-/* The sum of |x(t) - x(t - period)| over all t, and over how many. */
-static double mean_difference(const uint64_t *v, uint32_t n, uint32_t period)
+/*
+ * The values on a grid of the usual epoch: one that took twice as long has two places,
+ * as the load went on meanwhile.  Returns how many there are in s->grid.
+ */
+static uint32_t make_grid(const struct pml_series *s)
 {
-	double sum = 0;
+	const uint64_t *v = values_of(s), *lengths = lengths_of(s);
+	uint64_t *grid = s->grid.p;
+	uint32_t recent = s->n < USUAL_OF ? s->n : USUAL_OF, at = s->most;
+	uint64_t usual = rank_of(lengths + s->n - recent, recent, 50), past = 0;
 
-	for (uint32_t t = period; t < n; t++)
-		sum += (double)distance(v[t], v[t - period]);
-	return sum / (n - period);
-}
-
-/* How unlike itself the series is when shifted by 1, 2, ...; the mean of it all. */
-static double measure_shifts(const uint64_t *v, uint32_t n, uint32_t longest, double *unlike)
-{
-	double sum = 0;
-
-	for (uint32_t shift = 1; shift <= longest; shift++) {
-		unlike[shift] = mean_difference(v, n, shift);
-		sum += unlike[shift];
+	/* from the newest on; a place is the epoch's that its middle falls into */
+	for (uint32_t i = s->n; i-- && at;) {
+		past += usual ? lengths[i] : 0;
+		if (!usual)
+			grid[--at] = v[i];
+		while (usual && at && (double)(s->most - at) + 0.5 < (double)past / (double)usual)
+			grid[--at] = v[i];
 	}
-	return sum / longest;
-}
-
-static double mean_value(const uint64_t *v, uint32_t n)
-{
-	double sum = 0;
-
-	for (uint32_t i = 0; i < n; i++)
-		sum += (double)v[i];
-	return sum / n;
-}
-
-/* From a shift on that makes the series unlike itself: the shortest that makes it
- * like itself again, about as well as any does.  Twice a period is as good as once. */
-static uint32_t first_return(const double *unlike, uint32_t longest, double movement)
-{
-	uint32_t away = 1, period;
-	double best = movement * 0.4;
-
-	while (away <= longest && unlike[away] < movement * 0.7)
-		away++;
-	for (period = away; period <= longest; period++)
-		if (unlike[period] < best)
-			best = unlike[period];
-	if (away > longest || best >= movement * 0.4)
-		return 0;
-	for (period = away; unlike[period] > best + movement * 0.1;)
-		period++;
-	while (period < longest && unlike[period + 1] < unlike[period])
-		period++;
-	return period;
-}
-
-/* Whether it did repeat in the last period, more than that it stood still. */
-static bool goes_on(const uint64_t *v, uint32_t n, uint32_t period)
-{
-	uint64_t from_before = 0, from_last = 0;
-
-	for (uint32_t t = n - period; t < n; t++) {
-		from_before += distance(v[t], v[t - period]);
-		from_last += distance(v[t], v[t - 1]);
-	}
-	return from_before < from_last;
-}
-
-static uint32_t period_of(const struct pml_series *s)
-{
-	const uint64_t *v = values_of(s);
-	uint32_t longest = s->n / MIN_CYCLES, period;
-	double movement;
-
-	if (longest < 2)
-		return 0;
-	movement = measure_shifts(v, s->n, longest, s->shifts.p);
-	/* a level with a little noise on it repeats nothing */
-	if (movement * 1000 <= mean_value(v, s->n) * s->permille / 2)
-		return 0;
-	period = first_return(s->shifts.p, longest, movement);
-	return period && goes_on(v, s->n, period) ? period : 0;
-}
-
-/* What came in this place of the period before: the median of some cycles. */
-static uint64_t from_cycles(const struct pml_series *s, uint32_t period, uint32_t ahead)
-{
-	const uint64_t *v = values_of(s);
-	uint64_t past[MAX_CYCLES];
-	uint32_t n = 0;
-
-	for (uint32_t back = period - ahead; back <= s->n && n < MAX_CYCLES; back += period)
-		past[n++] = v[s->n - back];
-	return rank_of(past, n, 50);
+	memmove(grid, grid + at, (s->most - at) * sizeof(*grid));
+	return s->most - at;
 }
 
 static void predict(const struct pml_series *s, struct pml_outlook *out)
 {
-	out->period = period_of(s);
-	out->cycles = out->period ? s->n / out->period : 0;
-	if (!out->period) {
+	struct pml_period p = { 0 };
+
+	if (pml_period_find(s->grid.p, make_grid(s), s->permille, s->shifts.p, &p)) {
+		out->next = p.next;
+		out->peak = p.peak;
+	} else {
 		out->next = level_of(s);
 		out->peak = out->next;
-		return;
 	}
-	out->next = from_cycles(s, out->period, 0);
-	out->peak = out->next;
-	for (uint32_t ahead = 1; ahead < out->period; ahead++) {
-		uint64_t then = from_cycles(s, out->period, ahead);
-
-		if (then > out->peak)
-			out->peak = then;
-	}
+	out->period = p.period;
+	out->cycles = p.cycles;
 }
 
 void pml_series_outlook(const struct pml_series *s, struct pml_outlook *out)
@@ -251,13 +194,13 @@ static void note_error(struct pml_series *s, uint64_t value)
 	errors[s->nerrors++] = distance(was.next, value);
 }
 
-void pml_series_add(struct pml_series *s, uint64_t value)
+void pml_series_add(struct pml_series *s, uint64_t value, uint64_t length)
 {
 	if (s->n)
 		note_error(s, value);
 	s->change = change_of(s, value);
 	s->since = s->change || !s->n ? 1 : s->since + 1;
-	push(s, value);
+	push(s, value, length);
 	if (s->since > s->n)
 		s->since = s->n;
 }

@@ -142,7 +142,7 @@ static void end_epoch(struct pml_wss *w, const struct pml_result *r)
 	pml_reuse_add(&w->reuse, &w->heat);
 	/* the size of an epoch that was lost is not known, and no change either */
 	if (!w->lost)
-		pml_series_add(&w->series, w->pages);
+		pml_series_add(&w->series, w->pages, w->length_ns);
 }
 
 int pml_wss_add(struct pml_wss *w, const struct pml_result *result)
