@@ -109,7 +109,7 @@ static uint64_t errors_of(const struct recorded *series, size_t n, unsigned int 
 		epoch_of(value, series[i].ms * MS);
 	}
 	pml_wss_close(wss);
-	return ours * 100 / last_value;
+	return last_value ? ours * 100 / last_value : 100;
 }
 
 #define check_recorded(series, most) do {						\
