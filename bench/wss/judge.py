@@ -11,8 +11,9 @@ epochs is judged by what was touched in the window; "of before" are those epochs
 which it still tells more than was touched in the last one.  Exit status 1: the
 estimator "pml" was off by more than 1 % in some window.
 
-The load's truth is of its region alone; the process is measured as a whole.  Up to
-OWN_PAGES more, its stack, its library's data and its log, are therefore no error.
+The load's truth is of its region alone, and so is what is measured.  Only the sums in
+smaps are of the process as a whole: there up to OWN_PAGES more, its stack, its library's
+data and its log, are no error.
 """
 import argparse
 import json
@@ -60,15 +61,16 @@ def truth_of(passes, lines, at, window=1):
     return max(whole) * PAGE, max(partly) * PAGE
 
 
-def error_of(wss, truth):
+def error_of(wss, truth, own_pages):
     low, high = truth
-    return max(0, low - wss, wss - high - OWN_PAGES * PAGE) / high
+    return max(0, low - wss, wss - high - own_pages * PAGE) / high
 
 
 class Score:
     def __init__(self, name):
         self.name, self.off, self.before, self.errors = name, 0, 0, []
         self.points = []
+        self.own_pages = OWN_PAGES if name == "smaps" else 0
 
     def judge(self, passes, lines):
         for at, line in enumerate(lines):
@@ -77,9 +79,9 @@ class Score:
             if last is None or truth is None:
                 continue
             wss = line["wss_bytes"]
-            self.errors.append(error_of(wss, truth))
+            self.errors.append(error_of(wss, truth, self.own_pages))
             self.off += self.errors[-1] > TOLERANCE
-            self.before += wss > last[1] and error_of(wss, last) > TOLERANCE
+            self.before += wss > last[1] and error_of(wss, last, self.own_pages) > TOLERANCE
             self.points.append((line["t"] - passes[0][0], wss / MIB))
 
     def median(self):
@@ -112,7 +114,7 @@ def judge_load(folder):
     scores = []
     print(folder.name)
     for path in sorted(folder.iterdir()):
-        if path.name in ("truth", "go", "messages", "committed"):
+        if path.name in ("truth", "truth.region", "go", "messages", "committed"):
             continue
         score = Score(path.name)
         lines = read_lines(path)

@@ -9,9 +9,11 @@
  * KIND is read, write or mixed (every second page is written).  It begins when the
  * file GO is there, stays at each of the sizes MB for STEP-SECONDS, and ends.  IDLE-MB
  * are allocated beside, of which one byte is touched.  LOG has a line a pass: seconds
- * of the monotonic clock at its begin and end, pages touched, pages written.
+ * of the monotonic clock at its begin and end, pages touched, pages written; LOG.region
+ * has the region's addresses, for pml wss --range.
  */
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +66,20 @@ static size_t pass(volatile unsigned char *region, size_t pages, const char *kin
 	return written;
 }
 
+/* Returns false if it cannot. */
+static bool tell_region(const char *log, uintptr_t start, size_t bytes)
+{
+	char path[4096];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s.region", log);
+	file = fopen(path, "we");
+	if (!file)
+		return false;
+	fprintf(file, "%jx-%jx\n", (uintmax_t)start, (uintmax_t)start + bytes);
+	return fclose(file) == 0;
+}
+
 int main(int argc, char **argv)
 {
 	volatile unsigned char *region, *idle;
@@ -84,6 +100,8 @@ int main(int argc, char **argv)
 		idle = allocate(strtoul(argv[5], NULL, 10) << 20);
 		idle[0] = 1;
 	}
+	if (!tell_region(argv[2], (uintptr_t)region, most << 20))
+		return 1;
 	log = fopen(argv[2], "we");
 	seconds = strtod(argv[4], NULL);
 	if (!log || seconds <= 0)

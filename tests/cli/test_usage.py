@@ -91,6 +91,10 @@ def test_wss_numbers():
                           ("--samples", ("0", "1000001", "x"))):
         for text in texts:
             check_usage(run("wss", option, text, *own), option)
+    for text in ("", "1000", "1000-", "-1000", "2000-1000", "1001-2000", "1000-2001", "1000-2000-",
+                 "x-y", " 1000-2000", "1000-fffffffffffffffff"):
+        check_usage(run("wss", "--range", text, *own), "--range")
+    check_usage(run("wss", "--range", "1000-2000", "--", "true"), "-p PID")
     check_usage(run("wss", "--window", "4", "--threshold", "5", *own), "--threshold 5")
     check_usage(run("wss", "--window", "4", "-p", os.getpid()), "--estimator pml")
 

@@ -78,6 +78,22 @@ def test_pml():
         check(total >= 300 * PAGE, total)
 
 
+def test_range():
+    """With --range what is written elsewhere does not count, and what is written there does."""
+    need_tracking()
+    with Writer(512) as writer:
+        bounds = f"{writer.start + 100 * PAGE:x}-{writer.start + 200 * PAGE:#x}"
+        with Tracker("-p", writer.pid, "-i", 0.05, "--range", bounds, "--estimator", "written",
+                     command="wss") as tracker:
+            tracker.epoch()
+            writer.write(range(512))
+            total = 0
+            for line in tracker.epochs_until_now():
+                check(line["wss_bytes"] <= 100 * PAGE, line)
+                total += line["wss_bytes"]
+            check(total >= 100 * PAGE, total)
+
+
 def test_threshold():
     """What is touched once is not in a working set of what is touched twice."""
     need_tracking()

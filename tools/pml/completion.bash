@@ -64,7 +64,7 @@ _pml()
 	case $command in
 	info) _pml_words "--json --help" "$current" ;;
 	dirty) _pml_words "$track --ranges --by-mapping --adaptive --adaptive=verify" "$current" ;;
-	wss) _pml_words "$track --cgroup --system --estimator --window --threshold --samples --plot" "$current" ;;
+	wss) _pml_words "$track --range --cgroup --system --estimator --window --threshold --samples --plot" "$current" ;;
 	detach) _pml_words "-p --pid --help" "$current" ;;
 	esac
 }

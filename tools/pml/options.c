@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "command.h"
 #include "options.h"
@@ -73,6 +74,28 @@ int option_pid(const char *command, const char *text, pid_t *pid)
 		return say_usage(command, "-p %s: not a process number; give one above 0", text);
 	*pid = (pid_t)number;
 	return 0;
+}
+
+int option_range(struct track_options *o, const char *text)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), end = 0;
+	char *rest = NULL;
+
+	/* strtoull() alone would take " 1" and "-1". */
+	if (strspn(text, "0123456789abcdefABCDEFxX-") != strlen(text) || text[0] == '-')
+		goto bad;
+	errno = 0;
+	o->range_start = strtoull(text, &rest, 16);
+	if (*rest != '-' || !isxdigit((unsigned char)rest[1]))
+		goto bad;
+	end = strtoull(rest + 1, &rest, 16);
+	if (errno || *rest || end <= o->range_start || end % page || o->range_start % page)
+		goto bad;
+	o->range_end = end;
+	return 0;
+bad:
+	return say_usage(o->command, "--range %s: not a range of whole pages; give two addresses "
+			 "as /proc/PID/maps has them, such as 7f0000000000-7f0000400000", text);
 }
 
 static int option_interval(struct track_options *o, const char *text)

@@ -21,6 +21,8 @@ struct track_options {
 	const char *output;	/* where results go; NULL: standard output */
 	uint32_t events;	/* PML_DIRTY | PML_REFERENCED */
 	uint32_t flags;		/* of struct pml_options */
+	uint64_t range_start;	/* only this is tracked; 0, 0: everything */
+	uint64_t range_end;
 	bool json;
 	bool summary;		/* with json: a last line of type summary */
 };
@@ -59,6 +61,10 @@ int track_options_end(struct track_options *o, int argc, char **argv);
 
 /* A number from 1 to @max; returns 0 or -EINVAL. */
 int option_number(const char *text, uint64_t max, uint64_t *value);
+
+/* As 0x1000-0x3000, which /proc/PID/maps has without the 0x.  Returns 0, or STATUS_USAGE
+ * after having said what is wrong. */
+int option_range(struct track_options *o, const char *text);
 
 /* Returns 0, or STATUS_USAGE after having said what is wrong. */
 int option_pid(const char *command, const char *text, pid_t *pid);

@@ -115,7 +115,11 @@ static int open_tracker(struct session *s)
 	};
 	int rc = pml_open(&s->tracker, &options);
 
-	return rc < 0 ? fail(s, message, rc) : 0;
+	if (rc < 0)
+		return fail(s, message, rc);
+	if (s->o->range_end)
+		rc = pml_watch(s->tracker, s->o->range_start, s->o->range_end);
+	return rc < 0 ? fail(s, pml_message(s->tracker), rc) : 0;
 }
 
 static int start_tracker(struct session *s)

@@ -44,7 +44,8 @@ static void print_help(void)
 	      "Estimates, at the end of each epoch, how much memory was worked with in it.\n"
 	      "\n", stdout);
 	fputs(track_help, stdout);
-	fputs("      --cgroup PATH      all processes of a cgroup v2; may be given several times\n"
+	fputs("      --range START-END  with -p: only these addresses, as /proc/PID/maps has them\n"
+	      "      --cgroup PATH      all processes of a cgroup v2; may be given several times\n"
 	      "      --system           all processes of the machine\n"
 	      "      --estimator NAME   referenced: pages read or written; written: pages written\n"
 	      "                         (the default is the first that works here); pml: over a\n"
@@ -126,7 +127,8 @@ static int choose_smaps(struct wss_options *w)
 {
 	const char *backend = w->track.backend ? w->track.backend : getenv("PML_BACKEND");
 
-	if (w->ncgroups || (backend && *backend && strcmp(backend, "referenced") != 0))
+	if (w->ncgroups || w->track.range_end ||
+	    (backend && *backend && strcmp(backend, "referenced") != 0))
 		return say_failed("wss", "--estimator referenced: no back-end here tells which "
 				  "pages were read; 'pml info' says why, --estimator written does "
 				  "without");
@@ -251,7 +253,8 @@ static int option_cgroup(struct wss_options *w, const char *path)
 	return 0;
 }
 
-enum { ESTIMATOR = TRACK_OWN, PLOT, CGROUP, SYSTEM, WINDOW, THRESHOLD, SAMPLES, LISTEN };
+enum { ESTIMATOR = TRACK_OWN, PLOT, CGROUP, SYSTEM, WINDOW, THRESHOLD, SAMPLES, RANGE,
+       LISTEN };
 
 static int own_option(struct wss_options *w, int c, char **argv)
 {
@@ -274,6 +277,8 @@ static int own_option(struct wss_options *w, int c, char **argv)
 				    &w->settings.threshold);
 	case SAMPLES:
 		return option_count("--samples", optarg, 1000000, &w->settings.samples);
+	case RANGE:
+		return option_range(&w->track, optarg);
 	case LISTEN:
 		return say_usage("wss", "--listen: this version serves no metrics; "
 				 "--json gives the same numbers as lines");
@@ -288,6 +293,8 @@ static int check_options(const struct wss_options *w)
 
 	if (w->system && w->ncgroups)
 		return say_usage("wss", "two targets: give either --system or --cgroup PATH");
+	if (w->track.range_end && !w->track.pid)
+		return say_usage("wss", "--range: addresses are those of one process; give -p PID");
 	if (w->settings.kind != WSS_PML && (w->settings.window || w->settings.threshold))
 		return say_usage("wss", "--window and --threshold go with --estimator pml");
 	if (w->settings.threshold > window)
@@ -307,6 +314,7 @@ int wss_command(int argc, char **argv)
 		{ "window", required_argument, NULL, WINDOW },
 		{ "threshold", required_argument, NULL, THRESHOLD },
 		{ "samples", required_argument, NULL, SAMPLES },
+		{ "range", required_argument, NULL, RANGE },
 		{ "listen", required_argument, NULL, LISTEN },
 		{ 0 },
 	};
