@@ -80,6 +80,13 @@ def test_wss_targets():
     check_usage(run("wss", "--system", "--cgroup", "/x"), "two targets")
     check_usage(run("wss", "--cgroup", "/x", "--", "true"), "two targets")
     check_usage(run("wss", "--estimator", "committed", *own), "--system")
+    check_usage(run("wss", "--cgroup", "/x", "--estimator", "zballoond"), "--active")
+    check_usage(run("wss", "--active", "--estimator", "zballoond", *own), "--cgroup")
+    check_usage(run("wss", "--active", *own), "zballoond")
+    check_usage(run("wss", "--apply", "--cgroup", "/x"), "--active")
+    check_usage(run("wss", "--apply", "--active", *own), "--cgroup")
+    check_usage(run("wss", "--apply", "--active", "--cgroup", "/x", "--estimator", "written"),
+                "--apply", "pml")
     check_usage(run("wss", *(["--cgroup", "/x"] * 65)), "too many")
 
 
@@ -88,6 +95,7 @@ def test_wss_numbers():
     own = ("--estimator", "pml", "-p", os.getpid())
     for option, texts in (("--window", ("0", "65", "-1", "x", "")),
                           ("--threshold", ("0", "9", "65", "x")),
+                          ("--floor", ("0", "-1", "x")),
                           ("--samples", ("0", "1000001", "x"))):
         for text in texts:
             check_usage(run("wss", option, text, *own), option)

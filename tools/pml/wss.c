@@ -50,7 +50,12 @@ static void print_help(void)
 	      "      --estimator NAME   referenced: pages read or written; written: pages written\n"
 	      "                         (the default is the first that works here); pml: over a\n"
 	      "                         window of epochs, with a forecast and a limit; sampling:\n"
-	      "                         from random pages; committed: Committed_AS\n"
+	      "                         from random pages; committed: Committed_AS; zballoond: by\n"
+	      "                         giving a cgroup less and less, which changes it\n"
+	      "      --apply            set the cgroups' memory.high to what they work with by the\n"
+	      "                         estimator pml, and to more where that is too little\n"
+	      "      --active           allow zballoond and --apply to limit what they measure\n"
+	      "      --floor MIB        never give less than this (a tenth of what there is)\n"
 	      "      --window N         of the estimator pml: epochs, 1 to 64 (8)\n"
 	      "      --threshold M      of the estimator pml: only pages touched in M of them (1)\n"
 	      "      --samples N        of the estimator sampling: how many pages (100)\n"
@@ -140,6 +145,8 @@ static int choose_estimator(struct wss_options *w)
 {
 	struct wss_settings *s = &w->settings;
 
+	if (s->kind == WSS_ZBALLOOND)
+		return 0;
 	if (s->kind == WSS_COMMITTED) {
 		if (!w->system)
 			return say_usage("wss", "--estimator committed: it is known of the whole "
@@ -151,6 +158,10 @@ static int choose_estimator(struct wss_options *w)
 		s->events = PML_DIRTY | PML_REFERENCED;
 	else if (s->kind == WSS_REFERENCED)
 		return choose_smaps(w);
+	else if (s->apply)
+		return say_failed("wss", "--apply: no back-end here tells which pages were read, and "
+				  "a limit from writes alone would starve what is read; 'pml info' "
+				  "says why");
 	if (s->kind == WSS_DEFAULT)
 		s->kind = s->events & PML_REFERENCED ? WSS_REFERENCED : WSS_WRITTEN;
 	w->track.events = s->events;
@@ -222,14 +233,14 @@ static int run(struct wss_options *w)
 
 static int option_estimator(struct wss_options *w, const char *name)
 {
-	for (enum wss_kind kind = WSS_WRITTEN; kind <= WSS_COMMITTED; kind++) {
+	for (enum wss_kind kind = WSS_WRITTEN; kind <= WSS_ZBALLOOND; kind++) {
 		if (strcmp(name, wss_kind_name(kind)) != 0)
 			continue;
 		w->settings.kind = kind;
 		return 0;
 	}
 	return say_usage("wss", "--estimator %s: there is none of that name; give referenced, "
-			 "written, pml, sampling or committed", name);
+			 "written, pml, sampling, committed or zballoond", name);
 }
 
 static int option_count(const char *option, const char *text, uint32_t most, uint32_t *value)
@@ -253,8 +264,8 @@ static int option_cgroup(struct wss_options *w, const char *path)
 	return 0;
 }
 
-enum { ESTIMATOR = TRACK_OWN, PLOT, CGROUP, SYSTEM, WINDOW, THRESHOLD, SAMPLES, RANGE,
-       LISTEN };
+enum { ESTIMATOR = TRACK_OWN, PLOT, CGROUP, SYSTEM, WINDOW, THRESHOLD, SAMPLES, APPLY,
+       ACTIVE, FLOOR, RANGE, LISTEN };
 
 static int own_option(struct wss_options *w, int c, char **argv)
 {
@@ -277,6 +288,14 @@ static int own_option(struct wss_options *w, int c, char **argv)
 				    &w->settings.threshold);
 	case SAMPLES:
 		return option_count("--samples", optarg, 1000000, &w->settings.samples);
+	case APPLY:
+		w->settings.apply = true;
+		return 0;
+	case ACTIVE:
+		w->settings.active = true;
+		return 0;
+	case FLOOR:
+		return option_count("--floor", optarg, 1u << 30, &w->settings.floor_mib);
 	case RANGE:
 		return option_range(&w->track, optarg);
 	case LISTEN:
@@ -285,6 +304,22 @@ static int own_option(struct wss_options *w, int c, char **argv)
 	default:
 		return track_option(&w->track, c, argv);
 	}
+}
+
+static int check_active(const struct wss_settings *s, size_t ncgroups)
+{
+	bool limits = s->kind == WSS_ZBALLOOND || s->apply;
+
+	if (s->apply && s->kind != WSS_PML)
+		return say_usage("wss", "--apply: it goes by what the estimator pml tells; leave "
+				 "--estimator out, or give pml");
+	if (limits && (!ncgroups || !s->active))
+		return say_usage("wss", "%s: it limits what it measures; give --cgroup PATH and "
+				 "--active", s->apply ? "--apply" : "--estimator zballoond");
+	if (!limits && (s->active || s->floor_mib))
+		return say_usage("wss", "--active and --floor go with --estimator zballoond and "
+				 "--apply");
+	return 0;
 }
 
 static int check_options(const struct wss_options *w)
@@ -300,7 +335,7 @@ static int check_options(const struct wss_options *w)
 	if (w->settings.threshold > window)
 		return say_usage("wss", "--threshold %u: no page is touched in so many of %u epochs; "
 				 "give a larger --window", w->settings.threshold, window);
-	return 0;
+	return check_active(&w->settings, w->ncgroups);
 }
 
 int wss_command(int argc, char **argv)
@@ -314,6 +349,9 @@ int wss_command(int argc, char **argv)
 		{ "window", required_argument, NULL, WINDOW },
 		{ "threshold", required_argument, NULL, THRESHOLD },
 		{ "samples", required_argument, NULL, SAMPLES },
+		{ "apply", no_argument, NULL, APPLY },
+		{ "active", no_argument, NULL, ACTIVE },
+		{ "floor", required_argument, NULL, FLOOR },
 		{ "range", required_argument, NULL, RANGE },
 		{ "listen", required_argument, NULL, LISTEN },
 		{ 0 },
@@ -334,6 +372,8 @@ int wss_command(int argc, char **argv)
 	}
 	if (rc == 0)
 		rc = track_options_end(&w.track, argc, argv);
+	if (w.settings.apply && w.settings.kind == WSS_DEFAULT)
+		w.settings.kind = WSS_PML;
 	if (rc == 0)
 		rc = check_options(&w);
 	return rc ? rc : run(&w);

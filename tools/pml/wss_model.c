@@ -17,6 +17,7 @@ static const char *const names[] = {
 	[WSS_PML] = "pml",
 	[WSS_SAMPLING] = "sampling",
 	[WSS_COMMITTED] = "committed",
+	[WSS_ZBALLOOND] = "zballoond",
 };
 
 const char *wss_kind_name(enum wss_kind kind)
@@ -36,6 +37,8 @@ int wss_model_init(struct wss_model *m, const struct wss_settings *settings)
 		.events = settings->events,
 		.window = settings->window,
 		.threshold = settings->threshold,
+		/* what a limit has swapped out is reported to be safe, and not in use */
+		.flags = settings->apply ? PML_WSS_OBSERVED_ONLY : 0,
 	};
 
 	*m = (struct wss_model){ .settings = settings };

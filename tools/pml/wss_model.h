@@ -15,6 +15,7 @@ enum wss_kind {
 	WSS_PML,
 	WSS_SAMPLING,
 	WSS_COMMITTED,
+	WSS_ZBALLOOND,
 };
 
 struct wss_settings {
@@ -24,6 +25,9 @@ struct wss_settings {
 	uint32_t window;	/* of the estimator "pml"; 0: its default */
 	uint32_t threshold;
 	uint32_t samples;	/* of the estimator "sampling" */
+	bool apply;		/* the estimate becomes a limit */
+	bool active;		/* may limit what it measures */
+	uint32_t floor_mib;	/* but not below this; 0: a tenth */
 };
 
 struct wss_model {

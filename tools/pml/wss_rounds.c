@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * wss_rounds.c - measures several things at each interval: a source is a tracker of
- * a cgroup, the sums in a process's smaps, or what the system has promised.
+ * a cgroup, the sums in a process's smaps, what the system has promised, or a cgroup
+ * that is given less and less.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -9,8 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "apply.h"
+#include "balloon.h"
 #include "child.h"
 #include "command.h"
+#include "limit.h"
 #include "rss.h"
 #include "say.h"
 #include "smaps.h"
@@ -28,6 +32,9 @@ struct source {
 	struct pml *tracker;
 	struct wss_model model;
 	struct smaps smaps;
+	struct limit limit;		/* of the cgroup, if it is to be limited */
+	struct balloon balloon;
+	struct apply apply;
 	struct epoch epoch;
 };
 
@@ -50,6 +57,17 @@ struct rounds {
 	FILE *out;
 	int status;
 };
+
+static int limit_failed(const struct source *s, int rc)
+{
+	if (rc == -ESRCH)
+		say_failed(s->rounds->o->command, "cgroup %s: it has been removed; nothing is left "
+			   "to measure", s->cgroup);
+	else
+		say_failed(s->rounds->o->command, "cgroup %s: memory.high cannot be set: %s; run "
+			   "as root", s->cgroup, strerror(-rc));
+	return rc;
+}
 
 /* ---- a tracker of a cgroup ---- */
 
@@ -77,7 +95,38 @@ static int tracker_begin(struct source *s)
 		rc = wss_model_init(&s->model, s->rounds->settings);
 	if (rc)
 		say_library(o->command, message, rc);
+	if (rc == 0 && s->rounds->settings->apply) {
+		apply_begin(&s->apply, (uint64_t)s->rounds->settings->floor_mib << 20);
+		rc = limit_begin(&s->limit, s->cgroup);
+	}
 	return rc;
+}
+
+/*
+ * What was estimated becomes the limit: the window, or what the next period will ask for.
+ * Not the recommended limit, which is for one that is set once: it remembers for hundreds
+ * of epochs what was used before a fall.
+ */
+static int tracker_apply(struct source *s, struct wss_sample *sample)
+{
+	const struct pml_wss_forecast *f = &sample->forecast;
+	uint64_t pages = sample->estimate.pages;
+	struct apply_sums sums;
+	int rc;
+
+	if (f->period && pages < f->peak)
+		pages = f->peak;
+	rc = apply_step(&s->apply, &s->limit, s->epoch.lost ? 0 : pages * s->epoch.page_size,
+			s->epoch.end_ns - s->epoch.begin_ns, &sums);
+
+	if (rc)
+		return limit_failed(s, rc);
+	sample->limits = true;
+	sample->high_bytes = s->limit.high;
+	sample->refaults = sums.refaults;
+	sample->stalled_us = sums.stalled_us;
+	sample->released = sums.released;
+	return 0;
 }
 
 static int tracker_take(struct source *s, struct wss_sample *sample)
@@ -97,7 +146,8 @@ static int tracker_take(struct source *s, struct wss_sample *sample)
 	if (pml_get_stats(s->tracker, &stats) == 0)
 		sample->memory_bytes = stats.memory_bytes;
 	sample->rss_bytes = rss_of_cgroup(s->cgroup);
-	return wss_model_take(&s->model, &s->epoch, sample);
+	rc = wss_model_take(&s->model, &s->epoch, sample);
+	return rc || !s->rounds->settings->apply ? rc : tracker_apply(s, sample);
 }
 
 /* ---- methods that read a number ---- */
@@ -180,9 +230,44 @@ static int committed_take(struct source *s, struct wss_sample *sample)
 	return 0;
 }
 
+/* ---- a cgroup that is given less and less ---- */
+
+static uint64_t floor_of(const struct source *s)
+{
+	return (uint64_t)s->rounds->settings->floor_mib << 20;
+}
+
+static int balloon_begin(struct source *s)
+{
+	s->epoch.end_ns = wake_now();
+	s->balloon.floor = floor_of(s);
+	return limit_begin(&s->limit, s->cgroup);
+}
+
+static int balloon_take(struct source *s, struct wss_sample *sample)
+{
+	struct balloon_sums sums;
+	int rc;
+
+	begin_epoch(s, "memory.high");
+	rc = balloon_step(&s->balloon, &s->limit, s->epoch.end_ns - s->epoch.begin_ns, &sums);
+	s->epoch.cost.collect_ns = wake_now() - s->epoch.end_ns;
+	if (rc)
+		return limit_failed(s, rc);
+	sample->estimator = wss_kind_name(WSS_ZBALLOOND);
+	sample->wss_bytes = sums.wss;
+	sample->rss_bytes = rss_of_cgroup(s->cgroup);
+	sample->limits = true;
+	sample->high_bytes = s->limit.high;
+	sample->refaults = sums.refaults;
+	sample->released = sums.released;
+	return 0;
+}
+
 static const struct method tracker_method = { tracker_begin, tracker_take };
 static const struct method smaps_method = { smaps_begin, smaps_take_source };
 static const struct method committed_method = { committed_begin, committed_take };
+static const struct method balloon_method = { balloon_begin, balloon_take };
 
 /* ---- the rounds ---- */
 
@@ -230,6 +315,7 @@ static int take_all(struct rounds *r)
 			continue;
 		if (r->method->take(s, &sample)) {
 			s->ended = true;
+			limit_end(&s->limit);
 			/* a command that has ended is no failure */
 			if (!r->o->argv || !child_reap(&r->child, false))
 				r->status = STATUS_FAILED;
@@ -331,6 +417,7 @@ static void end_all(struct rounds *r)
 	for (size_t i = 0; i < r->nsources; i++) {
 		struct source *s = &r->sources[i];
 
+		limit_end(&s->limit);
 		pml_close(s->tracker);
 		wss_model_free(&s->model);
 		if (r->method == &smaps_method)
@@ -398,6 +485,7 @@ int wss_rounds(const struct track_options *o, const struct wss_settings *setting
 
 	r.nsources = ncgroups ? ncgroups : 1;
 	r.method = settings->kind == WSS_COMMITTED ? &committed_method :
+		   settings->kind == WSS_ZBALLOOND ? &balloon_method :
 		   settings->from_smaps ? &smaps_method : &tracker_method;
 	if (open_output(&r))
 		return STATUS_FAILED;
@@ -409,6 +497,8 @@ int wss_rounds(const struct track_options *o, const struct wss_settings *setting
 	for (size_t i = 0; i < r.nsources; i++) {
 		r.sources[i].rounds = &r;
 		r.sources[i].smaps = (struct smaps){ -1, -1 };
+		r.sources[i].limit.directory = -1;
+		r.sources[i].limit.note = -1;
 		r.sources[i].cgroup = ncgroups ? cgroups[i] : NULL;
 	}
 	run(&r);

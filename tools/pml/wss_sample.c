@@ -3,6 +3,7 @@
  * wss_sample.c - prints one estimate of `pml wss`, as text or as a JSON line.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "json.h"
@@ -45,6 +46,12 @@ int wss_print_text(FILE *out, const struct epoch *e, const struct wss_sample *s)
 		fprintf(out, "%s ", s->cgroup);
 	if (s->has_more)
 		print_more(out, s);
+	if (s->limits && s->high_bytes)
+		fprintf(out, "high %s ", text_size(rss, s->high_bytes));
+	if (s->limits && s->refaults)
+		fprintf(out, "%" PRIu64 " refaults ", s->refaults);
+	if (s->limits && s->released)
+		fputs("released ", out);
 	fputs(e->lost ? "LOST TRACK\n" : "\n", out);
 	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
 }
@@ -84,6 +91,16 @@ static json_t *nodes_json(const struct nodes *nodes)
 	return object;
 }
 
+static int add_limit(json_t *object, const struct wss_sample *s)
+{
+	json_t *high = s->high_bytes ? json_integer((json_int_t)s->high_bytes) : json_null();
+
+	return json_object_set_new(object, "high_bytes", high) |
+	       json_object_set_new(object, "refaults", json_integer((json_int_t)s->refaults)) |
+	       json_object_set_new(object, "stalled_s", json_real((double)s->stalled_us / 1e6)) |
+	       json_object_set_new(object, "released", json_boolean(s->released));
+}
+
 int wss_print_json(FILE *out, const struct epoch *e, const struct wss_sample *s)
 {
 	json_t *object = json_epoch("wss", e, s->memory_bytes);
@@ -102,6 +119,8 @@ int wss_print_json(FILE *out, const struct epoch *e, const struct wss_sample *s)
 	json_t *more = s->has_more ? more_json(s) : json_object();
 	int rc = json_object_update(object, numbers) | json_object_update(object, more);
 
+	if (rc == 0 && s->limits)
+		rc = add_limit(object, s);
 	if (rc == 0 && s->cgroup)
 		rc = json_object_set_new(object, "cgroup", json_text(s->cgroup));
 	rc = rc ? -ENOMEM : json_epoch_line(out, object, e, false);

@@ -33,6 +33,11 @@ struct wss_sample {
 	struct pml_wss_forecast forecast;
 	struct pml_wss_limit limit;
 	uint32_t page_size;
+	bool limits;		/* what follows is told: zballoond, or --apply */
+	uint64_t high_bytes;	/* memory.high now; 0: as it was before */
+	uint64_t refaults;	/* pages fetched again in the epoch */
+	uint64_t stalled_us;	/* time at a stand for want of memory */
+	bool released;		/* the limit was taken away at once */
 };
 
 /* All return 0 or -errno. */
