@@ -429,6 +429,25 @@ static bool write_elf32(const char *path)
 	return good;
 }
 
+/* Until the process runs that program; false if it ends instead. */
+static bool wait_for_program(pid_t pid, const char *path)
+{
+	char link[NAME_SIZE], to[NAME_SIZE];
+
+	snprintf(link, sizeof(link), "/proc/%d/exe", pid);
+	for (int i = 0; i < 60000; i++) {
+		ssize_t n = readlink(link, to, sizeof(to) - 1);
+
+		to[n < 0 ? 0 : n] = '\0';
+		if (!strcmp(to, path))
+			return true;
+		if (waitpid(pid, NULL, WNOHANG) == pid)
+			return false;
+		usleep(1000);
+	}
+	return false;
+}
+
 static void program_of_32_bits(void)
 {
 	char folder[] = "/tmp/pml-inject-XXXXXX", path[NAME_SIZE];
@@ -446,8 +465,7 @@ static void program_of_32_bits(void)
 		execl(path, path, NULL);
 		_exit(1);
 	}
-	usleep(100000);
-	if (waitpid(pid, NULL, WNOHANG) == pid) {
+	if (!wait_for_program(pid, path)) {
 		tap_skip("this kernel runs no 32-bit programs", "a 32-bit program");
 	} else {
 		outcome = attach(pid);
@@ -519,6 +537,25 @@ static bool put_text(const char *folder, const char *name, const char *text)
 	return good;
 }
 
+/* The freezer stops one task after the other, each when it gets a processor. */
+static void wait_for_frost(const char *folder)
+{
+	char path[NAME_SIZE * 3], text[256];
+
+	snprintf(path, sizeof(path), "%s/cgroup.events", folder);
+	for (int i = 0; i < 60000; i++) {
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+		if (fd >= 0)
+			close(fd);
+		text[n < 0 ? 0 : n] = '\0';
+		if (n < 0 || strstr(text, "frozen 1"))
+			return;
+		usleep(1000);
+	}
+}
+
 static void frozen(void)
 {
 	static const char *const roots[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
@@ -540,7 +577,7 @@ static void frozen(void)
 		target_kill(&target);
 		return;
 	}
-	usleep(50000);
+	wait_for_frost(folder);
 	outcome = attach(target.pid);
 	refused("a frozen process", &outcome, -EBUSY, "frozen");
 	put_text(folder, "cgroup.freeze", "0");

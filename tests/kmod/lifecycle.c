@@ -31,6 +31,8 @@
 #define PAGES 1024u
 #define PAGE 4096u
 #define ALL (1ull << 47)
+/* Nothing takes so long, unless it has gone wrong. */
+#define PATIENCE_MS 60000
 #define CPU1 "/sys/devices/system/cpu/cpu1/online"
 
 static unsigned char *region;	/* shared by nobody: each process has its own */
@@ -87,7 +89,7 @@ static void give_command(int command)
 {
 	atomic_store(&shared->done, 0);
 	atomic_store(&shared->command, command);
-	for (int i = 0; i < 10000 && !atomic_load(&shared->done); i++)
+	for (int i = 0; i < PATIENCE_MS && !atomic_load(&shared->done); i++)
 		usleep(1000);
 }
 
@@ -137,7 +139,7 @@ static long references(void)
 /* The last reference may be dropped a little after the descriptor. */
 static bool unreferenced(void)
 {
-	for (int i = 0; i < 100 && references() != 0; i++)
+	for (int i = 0; i < PATIENCE_MS / 20 && references() != 0; i++)
 		usleep(20000);
 	return references() == 0;
 }
@@ -224,7 +226,7 @@ static void test_target_ends(bool by_exec)
 		atomic_store(&shared->command, -1);
 	else
 		end_process(pid);
-	tap_ok(poll(&p, 1, 5000) == 1 && (p.revents & POLLPRI),
+	tap_ok(poll(&p, 1, PATIENCE_MS) == 1 && (p.revents & POLLPRI),
 	       "poll tells that the target has ended when it %s", how);
 	tap_ok(dirty_pages(fd, target) == -ESRCH, "a target that %s is gone", how);
 	tap_ok(dirty_pages(fd, target) == -ESRCH, "for good");

@@ -30,6 +30,9 @@
 #include <unistd.h>
 
 #define COLLECTS_A_HALT 10
+/* What the kernel does, it does in its own time: so many times the collects are made
+ * before it counts as not done. */
+#define PATIENCE 40
 #define BATCH 256
 
 struct precopy {
@@ -330,6 +333,19 @@ static void really(bool can, const char *what, uint64_t count, const char *why)
 		tap_ok(count > 0, "%s really happened (%" PRIu64 " times)", what, count);
 }
 
+/* Whether all that this kernel can do has been done; KSM has its own wait, below. */
+static bool has_happened(const struct happened *before)
+{
+	struct happened now;
+
+	happened_read(&now);
+	return (!now.can_swap || (now.swapped_out > before->swapped_out &&
+				  now.swapped_in > before->swapped_in)) &&
+	       (!now.can_huge || (now.huge_made > before->huge_made &&
+				  now.huge_split > before->huge_split)) &&
+	       (!now.can_migrate || now.migrated > before->migrated);
+}
+
 static void check_happened(const struct happened *before, const struct happened *after)
 {
 	really(after->can_swap, "swapping out", after->swapped_out - before->swapped_out,
@@ -436,7 +452,9 @@ int main(int argc, char **argv)
 	}
 	later = differs + p.l.pages;
 	mover = mover_start(p.target, &p.l);
-	while (!error && done < choice.collects && !(choice.negative && p.missed)) {
+	while (!error && !(choice.negative && p.missed) &&
+	       (done < choice.collects ||
+		(!choice.negative && done < PATIENCE * choice.collects && !has_happened(&before)))) {
 		error = round_of(&p, differs, later);
 		done += COLLECTS_A_HALT;
 		if (done % 500 == 0)
