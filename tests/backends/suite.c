@@ -91,8 +91,9 @@ static int run_child(const struct context *c, const struct truth *t, unsigned in
 	if (!child) {
 		enum verdict verdict;
 
-		alarm(limit_s);
+		/* its time begins when it is its turn */
 		machine_lock(t);
+		alarm(limit_s);
 		verdict = t->run(c);
 		fflush(stdout);
 		/* A good end goes through exit(), where leaks are looked for. */
