@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -54,4 +55,21 @@ bool pml_ksm_knows(int proc, const char *ksm)
 		knows = false;
 	close(dir);
 	return knows;
+}
+
+uint64_t pml_ksm_passes(const char *ksm)
+{
+	uint64_t passes = PML_KSM_UNKNOWN;
+	char text[32], *end;
+	int dir = open(ksm, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (dir < 0)
+		return errno == ENOENT ? 0 : PML_KSM_UNKNOWN;
+	if (read_small(dir, "full_scans", text, sizeof(text)) && *text >= '0' && *text <= '9') {
+		passes = strtoull(text, &end, 10);
+		if (*end && *end != '\n')
+			passes = PML_KSM_UNKNOWN;
+	}
+	close(dir);
+	return passes;
 }

@@ -40,7 +40,6 @@ struct choice {
 	const char *groups[MAX_GROUPS];
 	int ngroups;
 	const char *name;
-	bool negative;
 	unsigned int limit_s;
 };
 
@@ -106,7 +105,7 @@ static int run_child(const struct context *c, const struct truth *t, unsigned in
 	return status;
 }
 
-static const char *tell(const struct context *c, const struct truth *t, bool negative, int status)
+static const char *tell(const struct context *c, const struct truth *t, int status)
 {
 	const char *where = c->outside ? "outside" : "self";
 	int verdict = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -121,7 +120,7 @@ static const char *tell(const struct context *c, const struct truth *t, bool neg
 			 t->group, t->name);
 		return "skipped";
 	}
-	if (negative) {
+	if (c->negative) {
 		tap_ok(verdict == FAIL, "broken on purpose, %s, %s, %s: %s is not believed",
 		       c->backend, where, t->group, t->name);
 		return verdict == FAIL ? "caught" : "NOT CAUGHT";
@@ -138,7 +137,7 @@ static void run_truth(struct context *c, const struct truth *t, const struct cho
 
 	c->why[0] = '\0';
 	status = run_child(c, t, choice->limit_s);
-	verdict = tell(c, t, choice->negative, status);
+	verdict = tell(c, t, status);
 	if (nlines < MAX_LINES)
 		matrix[nlines++] = (struct line){ t, verdict, strdup(c->why) };
 }
@@ -255,7 +254,7 @@ static int parse(int argc, char **argv, struct context *c, struct choice *choice
 			c->seed = strtoull(optarg, NULL, 10);
 			break;
 		case 'N':
-			choice->negative = true;
+			c->negative = true;
 			break;
 		case 'l':
 			choice->limit_s = (unsigned int)strtoul(optarg, NULL, 10);

@@ -61,6 +61,7 @@ struct context {
 	struct pml_probe_info info;
 	unsigned int sees;
 	bool outside;
+	bool negative;		/* the library is broken on purpose */
 	int epochs;		/* per cell of the exactness truths */
 	int collects;		/* per race */
 	uint64_t seed;

@@ -636,6 +636,37 @@ static int cmd_merge(struct oracle *o, size_t n)
 	return -ENODATA;
 }
 
+/* Whether KSM has nothing of this process on its list; Linux 6.1. */
+static bool ksm_has_forgotten(void)
+{
+	char text[256] = "";
+	const char *at;
+	int fd = open("/proc/self/ksm_stat", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = '\0';
+	close(fd);
+	at = strstr(text, "ksm_rmap_items ");
+	return at && strtoul(at + strlen("ksm_rmap_items "), NULL, 10) == 0;
+}
+
+static int cmd_unmerge(struct oracle *o, size_t n)
+{
+	const struct timespec step = { 0, MERGE_STEP_MS * 1000000L };
+
+	(void)n;
+	if (madvise(o->base, o->main_pages * o->page, MADV_UNMERGEABLE))
+		return errno == EINVAL ? -ENODATA : -errno;
+	for (int ms = 0; ms < MERGE_MS; ms += MERGE_STEP_MS) {
+		if (ksm_has_forgotten())
+			return 0;
+		nanosleep(&step, NULL);
+	}
+	return -ENODATA;
+}
+
 static int cmd_alias(struct oracle *o, size_t n)
 {
 	struct oracle_private *p = o->priv;
@@ -835,7 +866,7 @@ static const struct {
 	{ "move", cmd_move },	      { "fork", cmd_fork },
 	{ "protect", cmd_protect },   { "collapse", cmd_collapse },
 	{ "pageout", cmd_pageout },   { "swapwrite", cmd_swapwrite },
-	{ "merge", cmd_merge },
+	{ "merge", cmd_merge },	      { "unmerge", cmd_unmerge },
 	{ "alias", cmd_alias },	      { "race", cmd_race },
 	{ "churn", cmd_churn },	      { "stop", cmd_stop },
 	{ "pin", cmd_pin },	      { "pinread", cmd_pinread },

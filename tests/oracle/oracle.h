@@ -83,6 +83,7 @@ void oracle_close(struct oracle *o);
  *   pageout N        swaps N pages in a row out
  *   swapwrite N      writes N pages in a row and swaps them out
  *   merge N          fills N pages in a row alike; KSM has made them one
+ *   unmerge          each has its own again, and KSM has forgotten them
  *   alias N          writes N pages through another mapping of the same file
  *   race T           T threads begin to write random pages without end
  *   churn T          as race, with one thread that drops and remaps too

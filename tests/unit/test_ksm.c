@@ -34,9 +34,9 @@ static char *directory(const char *name, const char *text, const char *name2, co
 
 static void forget(char *dir)
 {
-	static const char *const names[] = { "ksm_stat", "run", "pages_shared" };
+	static const char *const names[] = { "ksm_stat", "run", "pages_shared", "full_scans" };
 
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		char path[64];
 
 		snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
@@ -88,4 +88,24 @@ Test(ksm, without_a_list_per_process)
 	cr_assert(knows(directory(NULL, NULL, NULL, NULL),
 			directory("run", "0\n", "pages_shared", "3\n")));
 	cr_assert(knows(directory(NULL, NULL, NULL, NULL), directory("run", "0\n", NULL, NULL)));
+}
+
+static uint64_t passes(const char *text)
+{
+	char *dir = directory("full_scans", text, NULL, NULL);
+	uint64_t n = pml_ksm_passes(dir);
+
+	forget(dir);
+	return n;
+}
+
+Test(ksm, passes)
+{
+	cr_assert_eq(pml_ksm_passes("/nowhere/at/all"), 0, "no KSM in the kernel");
+	cr_assert_eq(passes("0\n"), 0);
+	cr_assert_eq(passes("4711\n"), 4711);
+	cr_assert_eq(passes("7"), 7);
+	cr_assert_eq(passes(""), PML_KSM_UNKNOWN);
+	cr_assert_eq(passes("many\n"), PML_KSM_UNKNOWN);
+	cr_assert_eq(passes("7 of 9\n"), PML_KSM_UNKNOWN);
 }

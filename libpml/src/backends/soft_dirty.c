@@ -28,7 +28,7 @@
  *   what is huge now, and was small at the last look, is ASSUMED too.
  * - KSM puts the page that it merges others into in their place without the bit.  No
  *   page says so of itself: where the kernel has pages of the process under its eye
- *   for that, UNCOVERED, MERGED.
+ *   for that, or may have had and forgotten them since the last clear, UNCOVERED, MERGED.
  */
 #define _GNU_SOURCE
 #include "../backend.h"
@@ -70,6 +70,8 @@ struct soft {
 	bool had_huge;			/* by words: there may be huge pages */
 	bool has_huge;
 	bool merges;			/* at the last look: KSM knows the process */
+	uint64_t passes;		/* of KSM's, before the last clear; */
+	bool cleared;			/* if there was one */
 	bool lost;			/* somebody else has cleared */
 	bool found;
 	/* negative controls, only with PML_TEST_HOOKS */
@@ -428,20 +430,35 @@ static void tell_uncovered(struct pml_proc *p, bool stood)
 		pml_proc_uncovered(p, a[0].start, a[p->pieces.n - 1].end, PML_REASON_RACE);
 }
 
-/* Asked after the pages were read: KSM enlists a page before it merges it.  What it
- * knew at the last look, but gave up since, may have been merged in this epoch too. */
-static void tell_merges(struct soft *s)
+/* Whether KSM may have forgotten, since the last clear, what it enlisted since. */
+static bool may_have_forgotten(const struct soft *s)
+{
+	uint64_t passes = pml_ksm_passes(PML_KSM_DIR);
+
+	return passes != s->passes || passes == PML_KSM_UNKNOWN;
+}
+
+/*
+ * Asked after the pages were read: KSM enlists a page before it merges it.  What it
+ * knew at the last look, but gave up since, may have been merged in this epoch too; and
+ * so may what it has enlisted and forgotten within the epoch.
+ */
+static void tell_merges(struct soft *s, uint64_t passes)
 {
 	const struct pml_area *a = pml_areas_at(&s->p->pieces);
 	bool merges = !s->blind && pml_ksm_knows(s->p->dirfd, PML_KSM_DIR);
+	bool forgot = !s->blind && s->cleared && may_have_forgotten(s);
 
-	if ((merges || s->merges) && s->p->pieces.n)
+	if ((merges || s->merges || forgot) && s->p->pieces.n)
 		pml_proc_uncovered(s->p, a[0].start, a[s->p->pieces.n - 1].end, PML_REASON_MERGED);
 	s->merges = merges;
+	s->passes = passes;
+	s->cleared = true;
 }
 
 static int refresh(struct soft *s)
 {
+	uint64_t passes = pml_ksm_passes(PML_KSM_DIR);
 	bool stood;
 	int err = pml_standstill(s->p, read_and_clear, s, &stood);
 
@@ -456,7 +473,7 @@ static int refresh(struct soft *s)
 	if (s->lost)
 		pml_proc_lost(s->p);
 	tell_uncovered(s->p, stood);
-	tell_merges(s);
+	tell_merges(s, passes);
 	return 0;
 }
 
