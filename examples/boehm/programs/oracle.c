@@ -184,6 +184,8 @@ static void fork_off(struct part *p)
 
 	if (pid < 0)
 		boehm_fail("fork", "the system refuses");
+	if (pid == 0 && p->w->exec)
+		bad_exec(p->w);
 	if (pid == 0) {
 		for (long i = 0; i < p->w->writes / 4; i++)
 			write_one(p);
@@ -243,19 +245,19 @@ static void usage(void)
 {
 	fprintf(stderr,
 		"Usage: boehm-oracle [--chains N] [--length N] [--body N] [--size N] [--writes N] [--threads N] [--forks N]\n"
-		"       [--call] [--need] [--control] [--replace] [--close-all] [--unmap] [--huge]\n"
+		"       [--exec] [--call] [--need] [--control] [--replace] [--close-all] [--unmap] [--huge]\n"
 		"       [--toggle] [--no-descriptors] [--withdraw] [--environment] [--quiet]\n");
 	exit(2);
 }
 
 static void parse(int argc, char **argv, struct wishes *w)
 {
-	enum { CHAINS = 1, LENGTH, BODY, SIZE, WRITES, THREADS, FORKS, CALL, NEED, CONTROL, REPLACE, CLOSE_ALL,
+	enum { CHAINS = 1, LENGTH, BODY, SIZE, WRITES, THREADS, FORKS, EXEC, CALL, NEED, CONTROL, REPLACE, CLOSE_ALL,
 	       UNMAP, HUGE_ONES, TOGGLE, QUIET, ENVIRONMENT, WITHDRAW, NO_DESCRIPTORS };
 	static const struct option options[] = {
 		{ "chains", 1, NULL, CHAINS }, { "length", 1, NULL, LENGTH },
 		{ "body", 1, NULL, BODY }, { "size", 1, NULL, SIZE }, { "writes", 1, NULL, WRITES }, { "threads", 1, NULL, THREADS },
-		{ "forks", 1, NULL, FORKS }, { "call", 0, NULL, CALL }, { "need", 0, NULL, NEED },
+		{ "forks", 1, NULL, FORKS }, { "exec", 0, NULL, EXEC }, { "call", 0, NULL, CALL }, { "need", 0, NULL, NEED },
 		{ "control", 0, NULL, CONTROL }, { "replace", 0, NULL, REPLACE },
 		{ "close-all", 0, NULL, CLOSE_ALL }, { "unmap", 0, NULL, UNMAP },
 		{ "huge", 0, NULL, HUGE_ONES }, { "toggle", 0, NULL, TOGGLE },
@@ -276,6 +278,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 		case WRITES: w->writes = boehm_number(optarg, 1, 1000000000); break;
 		case THREADS: w->threads = boehm_number(optarg, 1, 64); break;
 		case FORKS: w->forks = boehm_number(optarg, 0, 100); break;
+		case EXEC: w->exec = true; break;
 		case CALL: w->call = true; break;
 		case NEED: w->need = true; break;
 		case CONTROL: w->control = true; break;

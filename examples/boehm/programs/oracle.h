@@ -14,6 +14,7 @@ struct wishes {
 	long writes;		/* a thread */
 	long threads;
 	long forks;		/* a thread's share: children that go on by themselves */
+	bool exec;		/* the children become new programs instead */
 	bool call;		/* pml_gc_enable(), not the constructor alone */
 	bool need;		/* skip unless libpml gives the dirty pages */
 	bool control;		/* take the hooks away: objects must be lost */
@@ -31,5 +32,7 @@ struct wishes {
 /* Bad input, applied where it belongs; `turn` counts the calls. */
 void bad_before_writes(const struct wishes *w);
 void bad_now_and_then(const struct wishes *w, unsigned long turn);
+/* In a forked child: the oracle from its beginning, as a new program. */
+_Noreturn void bad_exec(const struct wishes *w);
 
 #endif /* BOEHM_ORACLE_H */

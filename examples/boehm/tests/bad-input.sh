@@ -33,6 +33,15 @@ few_descriptors()
 	exec "$oracle" --writes 10
 }
 
+# Root without the one capability that uffd-sync needs, where others have no right to it
+# either.
+readonly without=(setpriv --bounding-set -sys_ptrace --inh-caps -sys_ptrace)
+can_be_forbidden()
+{
+	[ "$(id -u)" -eq 0 ] && [ "$(cat /proc/sys/vm/unprivileged_userfaultfd 2>/dev/null)" = 0 ] &&
+		"${without[@]}" true
+}
+
 # What libgc does by itself is not disturbed, and the variable that asks for
 # incremental collection is not handed on.
 # shellcheck disable=SC2317
@@ -51,6 +60,7 @@ tap_run "all descriptors closed, others in their place" "$oracle" --close-all --
 tap_run "the same with threads" "$oracle" --close-all --threads 4
 tap_run "forked children collect by themselves" "$oracle" --forks 3 --threads 2
 tap_run "forked children after all descriptors were closed" "$oracle" --forks 2 --close-all
+tap_run "forked children that exec begin anew" "$oracle" --need --forks 3 --exec --threads 2
 tap_run "another event hook is set later, and calls nobody" "$oracle" --replace --huge
 tap_run "the same with threads and children" "$oracle" --replace --threads 3 --forks 1
 tap_run "the heap is unmapped and mapped again" \
@@ -62,6 +72,15 @@ tap_run "the permission for dirty bits by hand is withdrawn before GC_INIT" "$or
 tap_run "no back-end of that name: refused in words" \
 	refused env PML_BACKEND=nonsense "$oracle" --chains 10 --writes 10
 tap_run "... and the program runs with libgc alone" env PML_BACKEND=nonsense "$oracle"
+if can_be_forbidden; then
+	tap_run "no permission for the back-end: refused in words" refused \
+		env PML_BACKEND=uffd-sync "${without[@]}" "$oracle" --chains 10 --writes 10
+	tap_run "... and the program runs with libgc alone" \
+		env PML_BACKEND=uffd-sync "${without[@]}" "$oracle"
+else
+	tap_skip "it takes root, setpriv and vm.unprivileged_userfaultfd=0" \
+		"no permission for the back-end: refused in words"
+fi
 tap_run "no descriptor to be had: refused in words" \
 	refused few_descriptors
 tap_run "descriptors run out later: no object is lost" "$oracle" --forks 1 --no-descriptors
