@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -145,14 +146,26 @@ static uint64_t look_at_ring(struct pml_proc *p, const char *info)
 	return read_buffers(p, bufs);
 }
 
-/* One descriptor of the process.  Returns the bytes of registered buffers. */
-static uint64_t look_at_fd(struct pml_proc *p, int fds, int infos, const char *name, size_t used)
+/* Whether /proc/PID lists the very descriptors that this thread has: one may have taken
+ * a table of its own.  Then one call tells what takes four in fdinfo. */
+static bool has_these_fds(const struct pml_proc *p)
+{
+	pid_t tid = (pid_t)syscall(SYS_gettid);
+
+	return p->self && (tid == p->pid || syscall(SYS_kcmp, p->pid, tid, KCMP_FILES, 0, 0) == 0);
+}
+
+/* One descriptor of the process, `own` if it is this thread's too.  Returns the bytes of
+ * registered buffers. */
+static uint64_t look_at_fd(struct pml_proc *p, int fds, int infos, const char *name, size_t used,
+			   bool own)
 {
 	char link[64];
 	ssize_t n = readlinkat(fds, name, link, sizeof(link) - 1);
 	const char *info;
 	uint64_t flags;
 	bool ring;
+	int mine;
 
 	if (n < 0)
 		return 0;
@@ -161,6 +174,12 @@ static uint64_t look_at_fd(struct pml_proc *p, int fds, int infos, const char *n
 	/* only files and block devices are read and written directly */
 	if (!ring && link[0] != '/')
 		return 0;
+	mine = own && !ring ? fcntl((int)strtol(name, NULL, 10), F_GETFL) : -1;
+	if (mine >= 0) {
+		if (mine & O_DIRECT)
+			uncover_all(p, PML_REASON_IO);
+		return 0;
+	}
 	if (read_file(p, infos, name, used) < 0)
 		return 0;
 	info = (char *)p->text.p + used;
@@ -175,6 +194,7 @@ static uint64_t look_at_fds(struct pml_proc *p)
 {
 	int fds = openat(p->dirfd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int infos = openat(p->dirfd, "fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool own = has_these_fds(p);
 	uint64_t bytes = 0;
 	const size_t room = 8192;
 	long n;
@@ -191,7 +211,7 @@ static uint64_t look_at_fds(struct pml_proc *p)
 			memcpy(&len, e + 16, sizeof(len));
 			pml_words(name, sizeof(name), e + 19);
 			if (name[0] != '.')
-				bytes += look_at_fd(p, fds, infos, name, room);
+				bytes += look_at_fd(p, fds, infos, name, room, own);
 			at += len;
 		}
 	}
