@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define INCREMENTAL "GC_ENABLE_INCREMENTAL"
@@ -222,6 +223,7 @@ static void __attribute__((destructor)) on_exit_print(void)
 {
 	const char *name = getenv("PML_GC_STATS");
 	struct pml_gc_stats s = { .size = sizeof(s) };
+	struct rusage used;
 	FILE *f;
 
 	/* forked children are not what was asked about */
@@ -238,6 +240,11 @@ static void __attribute__((destructor)) on_exit_print(void)
 	fprintf(f, "restarts %llu\nbypassed %llu\ndirty_pages %llu\nheap_bytes %llu\n",
 		(unsigned long long)s.restarts, (unsigned long long)s.bypassed,
 		(unsigned long long)s.dirty_pages, (unsigned long long)s.heap_bytes);
+	/* of the whole process: what remains of the faults without those that a page's
+	 * first use takes is what tracking adds */
+	if (getrusage(RUSAGE_SELF, &used) == 0)
+		fprintf(f, "minor_faults %ld\nmost_resident_kb %ld\n", used.ru_minflt,
+			used.ru_maxrss);
 	print_times(f, "stopped", &s.stopped);
 	print_times(f, "collect", &s.collect);
 	print_times(f, "mark", &s.mark);
