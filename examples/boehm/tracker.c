@@ -55,9 +55,10 @@ static bool map_canary(void)
 	return true;
 }
 
-/* The oracle has lost no object on these, best first; the others have not been
- * tried. */
-static const char *const verified[] = { "ptscan", "wp-async", "soft-dirty", "uffd-sync", "hash" };
+/* The oracle has lost no object on these, best first; mprotect is what libgc does by
+ * itself, and the others see no writes. */
+static const char *const verified[] = { "ptscan", "epml", "spml", "wp-async", "soft-dirty",
+					"uffd-sync", "hash" };
 #define NVERIFIED (sizeof(verified) / sizeof(verified[0]))
 
 static int open_tracker(struct pml_options *options)
@@ -75,7 +76,7 @@ static int open_tracker(struct pml_options *options)
 	}
 	if (asked && *asked)
 		snprintf(options->message, options->message_size,
-			 "pml: libpml-gc: back-end %s: it has not been shown to lose no object; use ptscan, wp-async, soft-dirty, uffd-sync or hash",
+			 "pml: libpml-gc: back-end %s: it has not been shown to lose no object; use ptscan, epml, spml, wp-async, soft-dirty, uffd-sync or hash",
 			 asked);
 	return err;
 }

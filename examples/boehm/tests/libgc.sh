@@ -33,13 +33,13 @@ for t in "${tests[@]}"; do
 		cp "$from/$t" "$scratch/$t"
 		if [ "$from" = "$patched" ]; then
 			tap_run "$kind: $t" env GC_ENABLE_INCREMENTAL=1 LD_LIBRARY_PATH="$from" \
-				timeout 200 "$scratch/$t"
+				timeout 600 "$scratch/$t"
 		fi
 		# the one that sets a provider of its own
 		[ "$t" != provider_test ] || continue
 		patchelf --add-needed libpml-gc.so.0 "$scratch/$t"
 		tap_run "$kind with libpml-gc: $t" env LD_LIBRARY_PATH="$from:$libraries" \
-			timeout 200 "$scratch/$t"
+			timeout 600 "$scratch/$t"
 	done
 done
 tap_done

@@ -5,13 +5,13 @@
 
 # What is asked of run number N: 1 to 6 threads, forked children, heaps that are
 # unmapped, large and pointer-free objects, stops that are abandoned, rare full
-# collections.
+# collections.  PML_BOEHM_WRITES: a thread's, fewer where a processor is emulated.
 declare -a asked settings
 vary()
 {
 	local n=$1
 
-	asked=(--threads $((n % 6 + 1)) --writes 150000)
+	asked=(--threads $((n % 6 + 1)) --writes "${PML_BOEHM_WRITES:-150000}")
 	settings=()
 	((n % 2)) || asked+=(--huge)
 	((n % 3)) || asked+=(--forks 2)

@@ -22,7 +22,7 @@ loses()
 {
 	local status=0
 
-	env PML_BACKEND="$1" timeout 100 "$oracle" --need --control || status=$?
+	env PML_BACKEND="$1" timeout 300 "$oracle" --need --control --writes 100000 || status=$?
 	# lost, or so badly that the program fell over them
 	[ "$status" -eq 1 ] || [ "$status" -eq 139 ]
 }
