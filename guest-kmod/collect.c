@@ -175,6 +175,64 @@ static unsigned long put_spans(struct run *r, unsigned long start, unsigned long
 	return end;
 }
 
+/*
+ * A word of what is in the log, from `base` on: mask says which pages.  What is told is
+ * cleared.  False: there was no room for all, but up to *reached.
+ */
+static bool put_word(struct run *r, unsigned long *dirty, unsigned long *referenced,
+		     unsigned long mask, unsigned long base, unsigned long *reached)
+{
+	bool both = r->events & PML_EV_REFERENCED;
+	unsigned long any = (both ? *dirty | *referenced : *dirty) & mask;
+
+	while (any) {
+		unsigned int i = __ffs(any);
+		bool is_dirty = *dirty >> i & 1;
+		unsigned long same = (is_dirty ? any & *dirty : any & ~*dirty) >> i;
+		unsigned int n = ~same ? ffz(same) : BITS_PER_LONG;
+		unsigned long run = GENMASK(i + n - 1, i);
+		unsigned long start = base + i * PAGE_SIZE, end = start + n * PAGE_SIZE, got;
+
+		got = put(r, start, end, PAGE_SIZE, is_dirty ? r->events : PML_EV_REFERENCED,
+			  PML_KNOWN_OBSERVED, 0);
+		if (got < end)
+			run = got > start ? GENMASK(i + (got - start) / PAGE_SIZE - 1, i) : 0;
+		any &= ~run;
+		*dirty &= ~run;
+		if (both)
+			*referenced &= ~run;
+		if (got < end) {
+			*reached = got;
+			return false;
+		}
+	}
+	return true;
+}
+
+/* What is in the log of a chunk, as it is there; returns how far. */
+static unsigned long put_logged(struct run *r, struct pml_logged *p, unsigned long start,
+				unsigned long end)
+{
+	unsigned long base = start & PMD_MASK, reached = end;
+	unsigned int from = (start - base) >> PAGE_SHIFT, to = (end - base) >> PAGE_SHIFT;
+
+	for (unsigned int i = BIT_WORD(from); i < BITS_TO_LONGS(to); i++) {
+		unsigned long mask = ~0ul;
+
+		if (!(p->dirty[i] | p->referenced[i]))
+			continue;
+		if (i == BIT_WORD(from))
+			mask &= BITMAP_FIRST_WORD_MASK(from);
+		if (i == BIT_WORD(to))
+			mask &= BITMAP_LAST_WORD_MASK(to);
+		if (!put_word(r, p->dirty + i, p->referenced + i, mask,
+			      base + i * BITS_PER_LONG * PAGE_SIZE, &reached))
+			break;
+	}
+	pml_logged_settle(r->w->mm->log->told, p);
+	return reached;
+}
+
 static unsigned long collect_chunk(struct run *r, struct vm_area_struct *vma,
 				   unsigned long start, unsigned long end)
 {
@@ -199,12 +257,42 @@ static bool should_yield(struct mm_struct *mm)
 	return need_resched() || mmap_lock_is_contended(mm) || signal_pending(current);
 }
 
+/* Where the log says all; its cost is that of what is in the log. */
+static unsigned long collect_calm(struct run *r, struct mm_struct *mm, unsigned long at,
+				  unsigned long end, bool *yield)
+{
+	struct pml_log *log = r->w->mm->log;
+	unsigned long last = (end - 1) >> PML_CHUNK_SHIFT, to;
+	XA_STATE(xas, &log->told->chunks, at >> PML_CHUNK_SHIFT);
+	struct pml_logged *p;
+	bool is_full = false;
+
+	rcu_read_lock();
+	while (!is_full && !*yield && (p = pml_log_walk(log, &xas, last))) {
+		to = min(end, (p->index + 1) << PML_CHUNK_SHIFT);
+		at = put_logged(r, p, max(at, p->index << PML_CHUNK_SHIFT), to);
+		is_full = at < to;
+		*yield = should_yield(mm);
+	}
+	rcu_read_unlock();
+	return is_full || *yield ? at : end;
+}
+
 static unsigned long collect_mapping(struct run *r, struct vm_area_struct *vma,
 				     unsigned long at, unsigned long end, bool *yield)
 {
 	while (at < end && !*yield) {
-		unsigned long next = pml_harvest_next(r->w, vma, at, end, r->all);
+		unsigned long next = at;
 
+		if (!r->w->taken->n)
+			next = pml_harvest_calm(r->w, vma, at, end, r->events, r->all);
+		if (next > at) {
+			at = collect_calm(r, vma->vm_mm, at, next, yield);
+			if (at < next)
+				break;
+			continue;
+		}
+		next = pml_harvest_next(r->w, vma, at, end, r->all);
 		if (next > at) {
 			at = put_spans(r, at, next);
 		} else {

@@ -38,39 +38,100 @@ static DEFINE_XARRAY_ALLOC1(contexts);
 
 /* ---- rings ---- */
 
-struct pml_logged *pml_logged_make(struct pml_log *log, struct xarray *where,
+/* How many there are, by whichever lock each is counted. */
+static unsigned long count_chunks(const struct pml_log *log)
+{
+	unsigned long n = 0;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(log->set); i++)
+		n += READ_ONCE(log->set[i].n);
+	return n;
+}
+
+static void enliven(struct pml_logged_set *set, struct pml_logged *p)
+{
+	if (list_empty(&p->live)) {
+		list_add(&p->live, &set->live);
+		set->nlive++;
+	}
+}
+
+static void quieten(struct pml_logged_set *set, struct pml_logged *p)
+{
+	if (!list_empty(&p->live)) {
+		list_del_init(&p->live);
+		set->nlive--;
+	}
+}
+
+struct pml_logged *pml_logged_make(struct pml_log *log, struct pml_logged_set *set,
 				   unsigned long index)
 {
-	struct pml_logged *p = xa_load(where, index);
+	struct pml_logged *p = xa_load(&set->chunks, index);
 
-	if (p || log->nchunks >= CHUNKS_MAX)
-		return p;
-	p = kzalloc(sizeof(*p), GFP_KERNEL | __GFP_NOWARN);
-	if (p && xa_err(xa_store(where, index, p, GFP_KERNEL | __GFP_NOWARN))) {
-		kfree(p);
-		return NULL;
+	if (!p) {
+		if (count_chunks(log) >= CHUNKS_MAX)
+			return NULL;
+		p = kzalloc(sizeof(*p), GFP_KERNEL | __GFP_NOWARN);
+		if (!p)
+			return NULL;
+		INIT_LIST_HEAD(&p->live);
+		p->index = index;
+		if (xa_err(xa_store(&set->chunks, index, p, GFP_KERNEL | __GFP_NOWARN))) {
+			kfree(p);
+			return NULL;
+		}
+		WRITE_ONCE(set->n, set->n + 1);
 	}
-	if (p)
-		log->nchunks++;
+	enliven(set, p);
 	return p;
+}
+
+static void logged_free(struct pml_logged_set *set, struct pml_logged *p)
+{
+	quieten(set, p);
+	xa_erase(&set->chunks, p->index);
+	WRITE_ONCE(set->n, set->n - 1);
+	kfree(p);
+}
+
+void pml_logged_drop(struct pml_logged_set *set)
+{
+	struct pml_logged *p;
+	unsigned long index;
+
+	xa_for_each(&set->chunks, index, p)
+		kfree(p);
+	xa_destroy(&set->chunks);
+	INIT_LIST_HEAD(&set->live);
+	set->nlive = 0;
+	WRITE_ONCE(set->n, 0);
+}
+
+static void drop_empty(struct pml_logged_set *set)
+{
+	struct pml_logged *p;
+	unsigned long index;
+
+	xa_for_each(&set->chunks, index, p)
+		if (list_empty(&p->live))
+			logged_free(set, p);
+}
+
+void pml_logged_settle(struct pml_logged_set *set, struct pml_logged *p)
+{
+	unsigned long any = 0;
+
+	for (unsigned int i = 0; i < BITS_TO_LONGS(PML_CHUNK_PAGES); i++)
+		any |= p->dirty[i] | p->referenced[i];
+	if (!any)
+		quieten(set, p);
 }
 
 /* Does it log frames? */
 static bool is_physical(const struct pml_log *log)
 {
 	return log->way.mode == PML_MODE_SPML;
-}
-
-static bool logged_is_empty(const struct pml_logged *p)
-{
-	return bitmap_empty(p->dirty, PML_CHUNK_PAGES) &&
-	       bitmap_empty(p->referenced, PML_CHUNK_PAGES);
-}
-
-static void logged_free(struct pml_log *log, struct pml_logged *p)
-{
-	log->nchunks--;
-	kfree(p);
 }
 
 /* Moves the bits of these events. */
@@ -86,37 +147,49 @@ static void logged_move(struct pml_logged *to, struct pml_logged *from, u32 even
 	}
 }
 
+/* Likewise, of all chunks; false: some of them are lost. */
+static bool set_move(struct pml_log *log, struct pml_logged_set *to, struct pml_logged_set *from,
+		     u32 events)
+{
+	struct pml_logged *p, *next, *into;
+	bool all = true;
+
+	list_for_each_entry_safe(p, next, &from->live, live) {
+		into = pml_logged_make(log, to, p->index);
+		if (into) {
+			logged_move(into, p, events);
+			pml_logged_settle(to, into);
+			pml_logged_settle(from, p);
+		} else {
+			logged_free(from, p);
+			all = false;
+		}
+	}
+	return all;
+}
+
 /*
  * What was taken until now may be told, as far as these events go: they are about to
- * be re-armed, and the others not.
+ * be re-armed, and the others not.  If that is all of it, the sets are exchanged, and
+ * what was left of the epochs before, which is little, is moved instead.
  */
 static void end_epoch(struct pml_log *log, u32 events)
 {
-	struct xarray *where = is_physical(log) ? &log->frames : &log->told;
-	struct pml_logged *p, *to;
-	unsigned long index;
+	struct pml_logged_set **to = is_physical(log) ? &log->frames : &log->told;
 
 	mutex_lock(&log->lock);
-	xa_for_each(&log->fresh, index, p) {
-		to = xa_load(where, index);
-		if (!to) {
-			to = kzalloc(sizeof(*to), GFP_KERNEL | __GFP_NOWARN);
-			if (to && xa_err(xa_store(where, index, to,
-						  GFP_KERNEL | __GFP_NOWARN))) {
-				kfree(to);
-				to = NULL;
-			}
-			log->nchunks += to ? 1 : 0;
-		}
-		if (to)
-			logged_move(to, p, events);
-		else
-			log->lost = true;
-		if (!to || logged_is_empty(p)) {
-			xa_erase(&log->fresh, index);
-			logged_free(log, p);
-		}
+	log->last = NULL;
+	if (count_chunks(log) >= CHUNKS_MAX) {
+		drop_empty(*to);
+		drop_empty(log->fresh);
 	}
+	if (!(log->events & ~events)) {
+		if ((*to)->nlive < log->fresh->nlive)
+			swap(*to, log->fresh);
+		events = log->events;
+	}
+	if (!set_move(log, *to, log->fresh, events))
+		log->lost = true;
 	mutex_unlock(&log->lock);
 }
 
@@ -143,7 +216,11 @@ static bool take_page(struct pml_device *d, struct pml_log *log, u64 entry)
 	if (is_dropped(log, addr))
 		return true;
 	log->taken++;
-	p = pml_logged_make(log, &log->fresh, addr >> PML_CHUNK_SHIFT);
+	p = log->last;
+	if (!p || p->index != addr >> PML_CHUNK_SHIFT) {
+		p = pml_logged_make(log, log->fresh, addr >> PML_CHUNK_SHIFT);
+		log->last = p;
+	}
 	if (!p) {
 		log->lost = true;
 		return true;
@@ -328,20 +405,21 @@ static struct pml_device *get_device(void)
 	return d->dead ? ERR_PTR(-ENODEV) : d;
 }
 
+static void init_chunks(struct pml_log *log)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(log->set); i++) {
+		xa_init(&log->set[i].chunks);
+		INIT_LIST_HEAD(&log->set[i].live);
+	}
+	log->fresh = &log->set[0];
+	log->frames = &log->set[1];
+	log->told = &log->set[2];
+}
+
 static void free_chunks(struct pml_log *log)
 {
-	struct pml_logged *p;
-	unsigned long index;
-
-	xa_for_each(&log->fresh, index, p)
-		kfree(p);
-	xa_for_each(&log->frames, index, p)
-		kfree(p);
-	xa_for_each(&log->told, index, p)
-		kfree(p);
-	xa_destroy(&log->fresh);
-	xa_destroy(&log->frames);
-	xa_destroy(&log->told);
+	for (unsigned int i = 0; i < ARRAY_SIZE(log->set); i++)
+		pml_logged_drop(&log->set[i]);
 }
 
 static bool can(const struct pml_device *d, struct pml_log_way way, u32 events)
@@ -404,9 +482,7 @@ static struct pml_log *make_log(struct mm_struct *mm, struct pml_log_way way, u3
 	log->way = way;
 	log->events = events;
 	mutex_init(&log->lock);
-	xa_init(&log->fresh);
-	xa_init(&log->frames);
-	xa_init(&log->told);
+	init_chunks(log);
 	mutex_lock(&pml_device_lock);
 	d = get_device();
 	if (IS_ERR(d))
@@ -581,28 +657,42 @@ int pml_log_drain(struct pml_log *log, u32 events, bool *lost, u64 *rearmed)
 void pml_log_harvest(struct pml_log *log, unsigned long index, const unsigned long *mask,
 		     u32 events, unsigned long *dirty, unsigned long *referenced)
 {
-	struct pml_logged *p;
+	struct pml_logged *p = xa_load(&log->told->chunks, index);
 
-	mutex_lock(&log->lock);
-	p = xa_load(&log->told, index);
-	if (p && (events & PML_EV_DIRTY)) {
+	if (!p)
+		return;
+	if (events & PML_EV_DIRTY) {
 		bitmap_and(dirty, p->dirty, mask, PML_CHUNK_PAGES);
 		bitmap_andnot(p->dirty, p->dirty, mask, PML_CHUNK_PAGES);
 	}
-	if (p && (events & PML_EV_REFERENCED)) {
+	if (events & PML_EV_REFERENCED) {
 		bitmap_and(referenced, p->referenced, mask, PML_CHUNK_PAGES);
 		bitmap_andnot(p->referenced, p->referenced, mask, PML_CHUNK_PAGES);
 	}
-	if (p && logged_is_empty(p)) {
-		xa_erase(&log->told, index);
-		logged_free(log, p);
+	pml_logged_settle(log->told, p);
+}
+
+struct pml_logged *pml_log_walk(struct pml_log *log, struct xa_state *at, unsigned long last)
+{
+	struct pml_logged *p;
+
+	while ((p = xas_next_entry(at, last)) && list_empty(&p->live)) {
+		/* not needed in this epoch: no longer kept for the next */
+		xas_set(at, p->index + 1);
+		logged_free(log->told, p);
 	}
-	mutex_unlock(&log->lock);
+	return p;
 }
 
 unsigned long pml_log_next(struct pml_log *log, unsigned long index, unsigned long last)
 {
-	return xa_find(&log->told, &index, last, XA_PRESENT) ? index : ULONG_MAX;
+	XA_STATE(at, &log->told->chunks, index);
+	struct pml_logged *p;
+
+	rcu_read_lock();
+	p = pml_log_walk(log, &at, last);
+	rcu_read_unlock();
+	return p ? p->index : ULONG_MAX;
 }
 
 void pml_log_forget(struct pml_log *log, unsigned long start, unsigned long end)
@@ -613,12 +703,8 @@ void pml_log_forget(struct pml_log *log, unsigned long start, unsigned long end)
 
 	if (index >= last)
 		return;
-	mutex_lock(&log->lock);
-	while ((p = xa_find(&log->told, &index, last - 1, XA_PRESENT))) {
-		xa_erase(&log->told, index);
-		logged_free(log, p);
-	}
-	mutex_unlock(&log->lock);
+	while ((p = xa_find(&log->told->chunks, &index, last - 1, XA_PRESENT)))
+		logged_free(log->told, p);
 }
 
 u64 pml_log_taken(struct pml_log *log)

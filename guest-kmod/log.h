@@ -13,6 +13,7 @@
 #ifndef PML_LOG_H
 #define PML_LOG_H
 
+#include <linux/list.h>
 #include <linux/mm_types.h>
 #include <linux/mutex.h>
 #include <linux/rcupdate.h>
@@ -34,6 +35,19 @@ struct pml_log_way {
 struct pml_logged {
 	DECLARE_BITMAP(dirty, PML_CHUNK_PAGES);
 	DECLARE_BITMAP(referenced, PML_CHUNK_PAGES);
+	struct list_head live;		/* in the set's, unless it is empty */
+	unsigned long index;
+};
+
+/*
+ * Chunks by their index.  One that has been emptied stays until a harvest passes it
+ * once more: the pages of the next epochs are mostly in the same chunks.
+ */
+struct pml_logged_set {
+	struct xarray chunks;		/* struct pml_logged */
+	struct list_head live;
+	unsigned long nlive;
+	unsigned long n;
 };
 
 struct pml_log {
@@ -47,11 +61,13 @@ struct pml_log {
 	unsigned int users;		/* watches; under mm->lock */
 	u64 drains;			/* under mm->lock */
 	bool gone;			/* the device is; under pml_device_lock */
+	struct pml_logged_set set[3];	/* which take turns as frames, told and fresh */
+	/* Under mm->lock: of epochs that have ended, */
+	struct pml_logged_set *frames;	/* SPML: to be mapped back */
+	struct pml_logged_set *told;	/* to be harvested */
 	struct mutex lock;		/* what follows */
-	struct xarray fresh;		/* struct pml_logged, of the epoch that runs */
-	struct xarray frames;		/* SPML: of epochs that have ended: to be mapped back */
-	struct xarray told;		/* of epochs that have ended: to be harvested */
-	unsigned long nchunks;		/* in all */
+	struct pml_logged_set *fresh;	/* of the epoch that runs */
+	struct pml_logged *last;	/* the chunk of the entry taken last; or NULL */
 	u64 taken;			/* entries, ever */
 	bool lost;			/* more happened than is there */
 	struct rcu_head rcu;
@@ -80,9 +96,21 @@ unsigned long pml_log_next(struct pml_log *log, unsigned long index, unsigned lo
 void pml_log_forget(struct pml_log *log, unsigned long start, unsigned long end);
 u64 pml_log_taken(struct pml_log *log);
 
-/* Finds or makes one; under log->lock.  NULL: no memory, or too many. */
-struct pml_logged *pml_logged_make(struct pml_log *log, struct xarray *where,
+/*
+ * The next chunk of those that are told, at most last, of which something is there; at
+ * is a state over told's chunks.  The caller, who holds mm->lock and rcu_read_lock, may
+ * clear bits of it, and says so by pml_logged_settle().
+ */
+struct pml_logged *pml_log_walk(struct pml_log *log, struct xa_state *at, unsigned long last);
+void pml_logged_settle(struct pml_logged_set *set, struct pml_logged *p);
+/*
+ * Finds or makes one, which is about to get bits; under the set's lock.  NULL: no
+ * memory, or too many.
+ */
+struct pml_logged *pml_logged_make(struct pml_log *log, struct pml_logged_set *set,
 				   unsigned long index);
+/* Empties it; under its lock. */
+void pml_logged_drop(struct pml_logged_set *set);
 
 /*
  * spml.c: finds the pages of the frames of epochs that have ended.  False: not all

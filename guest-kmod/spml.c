@@ -13,7 +13,6 @@
  * is told of them.
  */
 #include <linux/ktime.h>
-#include <linux/slab.h>
 #include "log.h"
 #include "reverse_map.h"
 #include "track.h"
@@ -43,43 +42,27 @@ static bool tell_pages(void *arg, unsigned long index, const struct pml_found *f
 	    bitmap_empty(pages->referenced, PML_CHUNK_PAGES))
 		return true;
 
-	mutex_lock(&log->lock);
-	to = pml_logged_make(log, &log->told, index);
+	to = pml_logged_make(log, log->told, index);
 	if (to) {
 		bitmap_or(to->dirty, to->dirty, pages->dirty, PML_CHUNK_PAGES);
 		bitmap_or(to->referenced, to->referenced, pages->referenced, PML_CHUNK_PAGES);
 	}
-	mutex_unlock(&log->lock);
 	return to;
-}
-
-static void forget_frames(struct pml_log *log)
-{
-	struct pml_logged *p;
-	unsigned long index;
-
-	mutex_lock(&log->lock);
-	xa_for_each(&log->frames, index, p) {
-		xa_erase(&log->frames, index);
-		log->nchunks--;
-		kfree(p);
-	}
-	mutex_unlock(&log->lock);
 }
 
 bool pml_spml_resolve(struct pml_mm *pm, struct pml_counters *counters)
 {
 	struct pml_log *log = pm->log;
 	struct pml_reverse r = {
-		.mm = log->mm, .frames = &log->frames, .found = tell_pages, .arg = pm,
+		.mm = log->mm, .frames = &log->frames->chunks, .found = tell_pages, .arg = pm,
 	};
 	u64 begin = ktime_get_ns();
 	bool done;
 
-	if (xa_empty(&log->frames))
+	if (!log->frames->nlive)
 		return true;
 	done = pml_reverse_map(&r);
-	forget_frames(log);
+	pml_logged_drop(log->frames);
 	atomic64_add(r.nframes, &counters->log_frames);
 	atomic64_add(r.npages, &counters->log_mapped);
 	atomic64_inc(r.joined ? &counters->log_joins : &counters->log_lookups);

@@ -350,6 +350,26 @@ void pml_harvest_chunk(struct pml_watch *w, struct vm_area_struct *vma, unsigned
 	}
 }
 
+/* What is marked from now on is the next collect's. */
+unsigned long pml_harvest_calm(struct pml_watch *w, struct vm_area_struct *vma,
+			       unsigned long addr, unsigned long end, u32 events, bool all)
+{
+	unsigned long index = addr >> PML_CHUNK_SHIFT, last = (end - 1) >> PML_CHUNK_SHIFT;
+	unsigned long i = index;
+
+	if (!is_logged(w) || looks(vma, all) || !list_is_singular(&w->mm->watches))
+		return addr;
+	/* an event that is not asked for now would have to be kept */
+	if (w->events & ~events || !(events & PML_EV_DIRTY))
+		return addr;
+	if (xa_find(&w->mm->chunks, &i, last, XA_PRESENT))
+		end = min(end, i << PML_CHUNK_SHIFT);
+	i = pml_set_next(&w->pending, index, last);
+	if (i != ULONG_MAX)
+		end = min(end, i << PML_CHUNK_SHIFT);
+	return max(end, addr);
+}
+
 unsigned long pml_harvest_next(struct pml_watch *w, struct vm_area_struct *vma,
 			       unsigned long addr, unsigned long end, bool all)
 {

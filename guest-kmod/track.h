@@ -132,6 +132,13 @@ void pml_watch_resolve(struct pml_watch *w);
 /* Harvests [start, end) of one chunk for every watch; w's own part goes to *own. */
 void pml_harvest_chunk(struct pml_watch *w, struct vm_area_struct *vma, unsigned long start,
 		       unsigned long end, u32 events, bool all, struct pml_pages *own);
+/*
+ * The end of the calm from addr on, where what the log has is all that is to be known:
+ * no marks, nothing pending, nothing to look at, nobody else who watches.  At most end;
+ * addr: there is none.
+ */
+unsigned long pml_harvest_calm(struct pml_watch *w, struct vm_area_struct *vma,
+			       unsigned long addr, unsigned long end, u32 events, bool all);
 /* The next address at or after addr where a harvest may find something. */
 unsigned long pml_harvest_next(struct pml_watch *w, struct vm_area_struct *vma,
 			       unsigned long addr, unsigned long end, bool all);
