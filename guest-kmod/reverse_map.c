@@ -34,7 +34,10 @@ struct map {
 	/* all frames that are wanted are among so many from the first on */
 	unsigned long first;
 	unsigned long span;
-	unsigned long *filter;		/* from first on; NULL: none */
+	/* in a join, a bit for each from first on; NULL: they are looked up by chunk */
+	unsigned long *dirty;
+	unsigned long *referenced;	/* NULL: none is */
+	bool any_referenced;
 	/* the chunk of frames looked up last */
 	unsigned long chunk;
 	struct pml_logged *wanted;
@@ -56,7 +59,7 @@ static struct pml_logged *find_wanted(struct map *m, unsigned long frame)
 {
 	unsigned long i = frame - m->first;
 
-	if (i >= m->span || (m->filter && !test_bit(i, m->filter)))
+	if (i >= m->span)
 		return NULL;
 	if (frame / PML_CHUNK_PAGES != m->chunk) {
 		m->chunk = frame / PML_CHUNK_PAGES;
@@ -66,12 +69,12 @@ static struct pml_logged *find_wanted(struct map *m, unsigned long frame)
 }
 
 /* One of 16 pages is forgotten; or all places of a frame but the first. */
-static bool is_forgotten(struct pml_logged *wanted, unsigned long addr, unsigned int bit)
+static bool is_forgotten(unsigned long *dirty, unsigned long addr, unsigned long bit)
 {
 	if (pml_broken(PML_BREAK_LOSE_MAPPED) && !(addr >> PAGE_SHIFT & 15))
 		return true;
 	if (pml_broken(PML_BREAK_ONE_PLACE))
-		__clear_bit(bit, wanted->dirty);
+		__clear_bit(bit, dirty);
 	return false;
 }
 
@@ -99,7 +102,7 @@ static void meet(struct map *m, unsigned long addr, unsigned long frame, const p
 	dirty = test_bit(bit, wanted->dirty);
 	if (test_bit(bit, wanted->referenced))
 		__set_bit(i, m->found.logged.referenced);
-	if (dirty && !is_forgotten(wanted, addr, bit))
+	if (dirty && !is_forgotten(wanted->dirty, addr, bit))
 		__set_bit(i, value && is_clean(*value) ? m->found.clean : m->found.logged.dirty);
 }
 
@@ -145,6 +148,41 @@ static bool meet_table(pte_t *table, void *arg)
 	return true;
 }
 
+/*
+ * The same for a join, of one entry: the body of the loop over all that is mapped.  By
+ * far the most are of pages that are there, and not wanted.
+ */
+static void join_entry(struct map *m, unsigned long addr, pte_t value)
+{
+	unsigned long v = pte_val(value), at;
+	unsigned int i = pte_index(addr);
+
+	if ((v & (_PAGE_PRESENT | _PAGE_SPECIAL)) == _PAGE_PRESENT)
+		at = (v & PTE_PFN_MASK) >> PAGE_SHIFT;
+	else if (pte_present(value) && !pte_special(value))
+		at = pte_pfn(value);
+	else
+		return;
+	at -= m->first;
+	if (at >= m->span)
+		return;
+	if (m->referenced && test_bit(at, m->referenced))
+		__set_bit(i, m->found.logged.referenced);
+	if (!test_bit(at, m->dirty) || is_forgotten(m->dirty, addr, at))
+		return;
+	__set_bit(i, is_clean(value) ? m->found.clean : m->found.logged.dirty);
+}
+
+static bool join_table(pte_t *table, void *arg)
+{
+	struct map *m = arg;
+	pte_t *pte = table + pte_index(m->start);
+
+	for (unsigned long addr = m->start; addr < m->end; addr += PAGE_SIZE, pte++)
+		join_entry(m, addr, READ_ONCE(*pte));
+	return true;
+}
+
 /* False: it is none. */
 static bool meet_huge(struct map *m, pmd_t *pmd)
 {
@@ -177,7 +215,7 @@ static void meet_chunk(struct map *m, pmd_t *pmd, unsigned long start, unsigned 
 		if (pmd_trans_huge(value) || !pmd_present(value)) {
 			if (meet_huge(m, pmd))
 				return;
-		} else if (pml_with_table(m->r->mm, pmd, meet_table, m)) {
+		} else if (pml_with_table(m->r->mm, pmd, m->dirty ? join_table : meet_table, m)) {
 			return;
 		}
 		cond_resched();
@@ -206,6 +244,11 @@ static void join(struct map *m)
 	}
 }
 
+static unsigned long *make_bits(unsigned long n)
+{
+	return kvcalloc(BITS_TO_LONGS(n), sizeof(long), GFP_KERNEL | __GFP_NOWARN);
+}
+
 /* A bit for each frame, so that most entries need no more than a look at it. */
 static void make_filter(struct map *m)
 {
@@ -214,13 +257,23 @@ static void make_filter(struct map *m)
 
 	if (m->span > FILTER_MAX)
 		return;
-	m->filter = kvcalloc(BITS_TO_LONGS(m->span), sizeof(long), GFP_KERNEL | __GFP_NOWARN);
-	if (!m->filter)
+	m->dirty = make_bits(m->span);
+	if (m->any_referenced)
+		m->referenced = make_bits(m->span);
+	if (m->any_referenced && !m->referenced) {
+		kvfree(m->dirty);
+		m->dirty = NULL;
+	}
+	if (!m->dirty)
 		return;
-	/* first is the first of a chunk, and so of a word */
-	xa_for_each(m->r->frames, index, p)
-		bitmap_or(m->filter + BIT_WORD(index * PML_CHUNK_PAGES - m->first), p->dirty,
-			  p->referenced, PML_CHUNK_PAGES);
+	xa_for_each(m->r->frames, index, p) {
+		/* first is the first of a chunk, and so of a word */
+		unsigned long at = index * PML_CHUNK_PAGES - m->first;
+
+		bitmap_copy(m->dirty + BIT_WORD(at), p->dirty, PML_CHUNK_PAGES);
+		if (m->referenced)
+			bitmap_copy(m->referenced + BIT_WORD(at), p->referenced, PML_CHUNK_PAGES);
+	}
 }
 
 /* ---- lookup ---- */
@@ -337,6 +390,7 @@ static void count(struct map *m)
 	m->first = ULONG_MAX;
 	xa_for_each(m->r->frames, index, p) {
 		bitmap_or(any, p->dirty, p->referenced, PML_CHUNK_PAGES);
+		m->any_referenced |= !bitmap_empty(p->referenced, PML_CHUNK_PAGES);
 		m->r->nframes += bitmap_weight(any, PML_CHUNK_PAGES);
 		m->first = min(m->first, index * PML_CHUNK_PAGES);
 		m->span = (index + 1) * PML_CHUNK_PAGES - m->first;
@@ -368,7 +422,8 @@ bool pml_reverse_map(struct pml_reverse *r)
 	}
 	tell(m, ULONG_MAX);
 	done = !m->failed;
-	kvfree(m->filter);
+	kvfree(m->dirty);
+	kvfree(m->referenced);
 	kvfree(m->places);
 	kfree(m);
 	return done;
