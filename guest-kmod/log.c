@@ -27,8 +27,11 @@
 #include "sched.h"
 #include "track.h"
 
-/* As many chunks are kept of one memory (128 GiB of it); then all is dirty. */
-#define CHUNKS_MAX (1ul << 16)
+/*
+ * As many chunks are kept of one memory (of 128 GiB of it: for the epoch that runs, and
+ * for the last one); then all is dirty.
+ */
+#define CHUNKS_MAX (1ul << 17)
 /* How often a full ring is emptied until a drain has to succeed. */
 #define DRAINS_MAX 64
 
