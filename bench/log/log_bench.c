@@ -225,9 +225,10 @@ static void switches(void)
 	       b.device_switches - a.device_switches, b.device_commands - a.device_commands);
 }
 
-static void follow_both(char *at, size_t bytes, size_t spread, size_t dirty)
+static void follow_all(char *at, size_t bytes, size_t spread, size_t dirty)
 {
 	follow("epml", PML_MODE_EPML, at, bytes, spread, dirty);
+	follow("spml", PML_MODE_SPML, at, bytes, spread, dirty);
 	follow("ptscan", PML_MODE_PTSCAN, at, bytes, spread, dirty);
 }
 
@@ -241,10 +242,10 @@ int main(int argc, char **argv)
 	at = map(large);
 	events(at);
 	switches();
-	follow_both(at, SMALL, SMALL, DIRTY);
-	follow_both(at, large, SMALL, DIRTY);
-	follow_both(at, large, large, DIRTY);
-	follow_both(at, SMALL, SMALL, 0);
-	follow_both(at, large, SMALL, 0);
+	follow_all(at, SMALL, SMALL, DIRTY);
+	follow_all(at, large, SMALL, DIRTY);
+	follow_all(at, large, large, DIRTY);
+	follow_all(at, SMALL, SMALL, 0);
+	follow_all(at, large, SMALL, 0);
 	return 0;
 }
