@@ -26,13 +26,55 @@ static bool are_neighbours(const struct pml_area *a, const struct pml_area *b)
 	       b->around_start <= a->end;
 }
 
+/* Whether the mapping at `at` is registered no more. */
+static bool has_lost(const struct pml_proc *p, int pagemap, uint64_t at)
+{
+	struct pml_page_region v;
+	struct pml_scan_arg a = {
+		.size = sizeof(a), .start = at, .end = at + p->page_size,
+		.flags = PML_SCAN_CHECK_WPASYNC, .vec = (uintptr_t)&v, .vec_len = 1,
+		.category_mask = PML_PAGE_WRITTEN, .return_mask = PML_PAGE_WRITTEN,
+	};
+
+	return ioctl(pagemap, PML_PAGEMAP_SCAN, &a) < 0 && errno == EPERM;
+}
+
+/*
+ * mremap without UFFD_FEATURE_EVENT_REMAP takes the registration from what it has
+ * moved, and if that was joined with its new neighbour, from the neighbour as well,
+ * whose pages keep their protection bits: what is written to it then goes unseen.
+ * A scan of it says EPERM, unless it was registered again before, as is about to be
+ * done here.  So those in [start, end) that are registered no more are remembered as
+ * other mappings than those that were armed.
+ */
+static void find_lost(struct pml_proc *p, int pagemap, const struct pml_area *a, uint64_t start,
+		      uint64_t end)
+{
+	struct pml_area *q = pml_areas_at(&p->pieces), *last = q + p->pieces.n;
+
+	for (; q < last && q->start < end; q++) {
+		struct pml_area *w = pml_areas_at(&p->armed);
+
+		if (q->end <= start || q == a ||
+		    q->flags & (PML_AREA_FRESH | PML_AREA_GHOST | PML_AREA_UNWRITABLE) ||
+		    !(has_lost(p, pagemap, q->start) ||
+		      has_lost(p, pagemap, q->end - p->page_size)))
+			continue;
+		/* those before it are drained, and it is the next collect's news */
+		q->flags |= q < a ? PML_AREA_GHOST : PML_AREA_FRESH | PML_AREA_REPLACED;
+		for (size_t i = 0; i < p->armed.n; i++)
+			if (w[i].start < q->end && w[i].end > q->start)
+				w[i].flags |= PML_AREA_GHOST;
+	}
+}
+
 /*
  * The area with the space around it, which may be the neighbours' by now: they can
  * have grown into it, and to register a part of them would split them.  So each is
  * registered too, if it can be: the one below from its start on, the one above with
  * the space behind it, because what grows, grows upwards.
  */
-static int register_around(struct pml_proc *p, int uffd, const struct pml_area *a)
+static int register_around(struct pml_proc *p, int uffd, int pagemap, const struct pml_area *a)
 {
 	const struct pml_area *first = pml_areas_at(&p->pieces), *last = first + p->pieces.n - 1;
 	const uint64_t part = a->flags & PML_AREA_HUGETLB ? (1ull << a->granule_shift) - 1 : 0;
@@ -52,6 +94,9 @@ static int register_around(struct pml_proc *p, int uffd, const struct pml_area *
 		above = a;
 	while (below > first && below != a && below[-1].around_start == below->around_start)
 		below--;
+	if (pagemap >= 0)
+		find_lost(p, pagemap, a, below->start < start ? below->start : start,
+			  above->around_end > end ? above->around_end : end);
 	if (below != a && above != a)
 		err = register_range(uffd, below->start, above->around_end);
 	if (err && below != a)
@@ -92,9 +137,9 @@ static int look_again(struct pml_proc *p, struct pml_area *a)
 }
 
 /* The area alone is never tried: it may be part of a larger mapping by now. */
-static int register_whole(struct pml_proc *p, int uffd, struct pml_area *a)
+static int register_whole(struct pml_proc *p, int uffd, int pagemap, struct pml_area *a)
 {
-	int err = register_around(p, uffd, a), again;
+	int err = register_around(p, uffd, pagemap, a), again;
 
 	/* files do not grow all the time, and many of them are refused for ever */
 	if (a->kind == PML_AREA_PRIVATE_FILE)
@@ -105,17 +150,17 @@ static int register_whole(struct pml_proc *p, int uffd, struct pml_area *a)
 		again = look_again(p, a);
 		if (again)
 			return again == -EALREADY ? err : again;
-		err = register_around(p, uffd, a);
+		err = register_around(p, uffd, pagemap, a);
 	}
 	return err;
 }
 
-int pml_uffd_register(struct pml_proc *p, int uffd, struct pml_area *a, bool hugetlb)
+int pml_uffd_register(struct pml_proc *p, int uffd, int pagemap, struct pml_area *a, bool hugetlb)
 {
 	int err = -EINVAL;
 
 	if (hugetlb || !(a->flags & PML_AREA_HUGETLB))
-		err = register_whole(p, uffd, a);
+		err = register_whole(p, uffd, pagemap, a);
 	switch (err) {
 	case 0:
 		return 0;

@@ -13,12 +13,13 @@
  * since it was looked at: a part of it would split it in two, and a program that
  * calls mremap on both at once would get EFAULT for what we did.  If that is
  * refused, it is looked at again.  Mappings of hugetlb only if they are asked for.
- * Uses the process's scratch list.
+ * Uses the process's scratch list.  `pagemap` (or -1) tells neighbours that have lost
+ * their registration, which are then not what was armed.
  *
  * 0; -EBUSY it cannot be watched, and its flags say why (OWNED, UNWRITABLE,
  * UNSUPPORTED); -ENOMEM or -ESRCH, the mapping, or the whole memory, went away
  * meanwhile.
  */
-int pml_uffd_register(struct pml_proc *p, int uffd, struct pml_area *a, bool hugetlb);
+int pml_uffd_register(struct pml_proc *p, int uffd, int pagemap, struct pml_area *a, bool hugetlb);
 
 #endif /* PML_UFFD_H */

@@ -315,7 +315,7 @@ static int look_for_written(struct sync *s, const struct pml_area *a, uint64_t s
 static int drain_fresh(struct sync *s, struct pml_area *a, uint64_t start, uint64_t end,
 		       uint64_t *walk_end)
 {
-	int err = pml_uffd_register(s->p, handler_of(s)->uffd, a, false);
+	int err = pml_uffd_register(s->p, handler_of(s)->uffd, -1, a, false);
 
 	if (err)
 		return err;

@@ -152,6 +152,27 @@ static int arm_all(struct pml_proc *p, uint64_t start, uint64_t end)
 	return 0;
 }
 
+/*
+ * A mapping that has lost its registration keeps its protection bits, also of pages
+ * that were written since and are writable: to a scan they look armed, and it leaves
+ * them so.  This arms them whatever they look like.
+ */
+static int protect_all(struct pml_proc *p, uint64_t start, uint64_t end)
+{
+	const struct wp *w = p->state;
+	struct uffdio_writeprotect protect = {
+		.range = { .start = start, .len = end - start },
+		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
+
+	while (ioctl(w->uffd, UFFDIO_WRITEPROTECT, &protect)) {
+		if (errno == EAGAIN || errno == EINTR)
+			continue;
+		return errno == ENOENT ? -EPERM : -errno;
+	}
+	return 0;
+}
+
 static uint64_t granule(const struct pml_proc *p, const struct pml_area *a)
 {
 	return a->granule_shift ? 1ull << a->granule_shift : p->page_size;
@@ -180,7 +201,9 @@ static int assume(struct pml_proc *p, const struct pml_area *a, uint64_t start, 
 		if (!pml_sink_room(s) || start == end)
 			return 0;
 	}
-	err = arm_all(p, start, end);
+	err = a->flags & PML_AREA_REPLACED ? protect_all(p, start, end) : 0;
+	if (!err)
+		err = arm_all(p, start, end);
 	if (err)
 		return err;
 	if (s)
@@ -741,6 +764,7 @@ static int drain_area(struct pml_proc *p, struct pml_area *a, uint64_t start, ui
 		      struct pml_sink *s, uint64_t *walk_end)
 {
 	const struct wp *w = p->state;
+	bool half_armed = false;
 	int err;
 
 	*walk_end = start;
@@ -751,15 +775,17 @@ static int drain_area(struct pml_proc *p, struct pml_area *a, uint64_t start, ui
 		/* not registered: something else was mapped at the same place */
 		a->flags |= PML_AREA_FRESH | PML_AREA_REPLACED;
 		start = *walk_end;
+		half_armed = true;
 	}
 	if (!(a->flags & PML_AREA_UNWRITABLE)) {
-		err = pml_uffd_register(p, w->uffd, a, true);
+		err = pml_uffd_register(p, w->uffd, w->pagemap, a, true);
 		if (!err)
 			err = drain_fresh(p, a, start, end, s, walk_end);
 		/* what is unmapped while we look at it is the next collect's news */
 		if (err != -EBUSY && err != -EPERM && err != -ENOMEM)
 			return err;
-		if (err == -EPERM)
+		/* and what the scan that failed had armed by then, nobody has told */
+		if (err == -EPERM || (err == -ENOMEM && half_armed))
 			a->flags |= PML_AREA_UNSUPPORTED;
 		tell_uncovered(p, a);
 	}
