@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * neighbour.c - a part of a mapping is moved away and comes back, and the kernel joins
+ * it with what stayed: what is written to either from then on is reported, by every
+ * back-end that works here, in this process and in another.  (What mremap moves loses
+ * its userfaultfd registration, and with it all that it is joined with.)
+ *
+ *   neighbour [--negative]   the library is broken on purpose: a page is missed
+ */
+#define _GNU_SOURCE
+#include "pml.h"
+#include "tap.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <signal.h>
+#include <unistd.h>
+
+#define PAGE 4096ul
+#define PAGES 64ul
+#define PART 16ul
+#define STEP 3ul
+#define EPOCHS 3
+
+/* What the subject can be told to do. */
+enum order { AWAY, BACK, WRITE };
+
+struct place {
+	char *mem;
+	char *part;	/* of mem: what goes away */
+	char *away;	/* and to where */
+	int orders;	/* a pipe to the subject, and what it answers; -1: this process */
+	int answers;
+	pid_t pid;
+};
+
+static bool make_place(struct place *p, bool first)
+{
+	char *room = mmap(NULL, 4 * PAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (room == MAP_FAILED)
+		return false;
+	p->mem = room + PAGES * PAGE;
+	p->part = first ? p->mem : p->mem + (PAGES - PART) * PAGE;
+	p->away = room + 3 * PAGES * PAGE;
+	if (mmap(p->mem, PAGES * PAGE, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+		return false;
+	memset(p->mem, 1, PAGES * PAGE);
+	return true;
+}
+
+static bool move(char *from, char *to)
+{
+	return mremap(from, PART * PAGE, PART * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to;
+}
+
+static bool obey(struct place *p, enum order order)
+{
+	switch (order) {
+	case AWAY:
+		if (!move(p->part, p->away))
+			return false;
+		memset(p->away, 2, PART * PAGE);
+		return true;
+	case BACK:
+		return move(p->away, p->part);
+	case WRITE:
+		for (size_t i = 0; i < PAGES; i += STEP)
+			p->mem[i * PAGE]++;
+		return true;
+	}
+	return false;
+}
+
+static bool tell(struct place *p, enum order order)
+{
+	char c = (char)order;
+
+	if (p->orders < 0)
+		return obey(p, order);
+	return write(p->orders, &c, 1) == 1 && read(p->answers, &c, 1) == 1 && c;
+}
+
+static void subject(struct place *p, int orders, int answers)
+{
+	char c = 1;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* each page its own, no longer the parent's */
+	memset(p->mem, 1, PAGES * PAGE);
+	if (write(answers, &c, 1) != 1)
+		_exit(1);
+	while (read(orders, &c, 1) == 1) {
+		c = obey(p, (enum order)c);
+		if (write(answers, &c, 1) != 1)
+			break;
+	}
+	_exit(0);
+}
+
+static bool start_subject(struct place *p)
+{
+	int orders[2], answers[2];
+	char c;
+
+	if (pipe(orders) || pipe(answers))
+		return false;
+	p->pid = fork();
+	if (!p->pid) {
+		close(orders[1]);
+		close(answers[0]);
+		subject(p, orders[0], answers[1]);
+	}
+	close(orders[0]);
+	close(answers[1]);
+	p->orders = orders[1];
+	p->answers = answers[0];
+	return p->pid > 0 && read(p->answers, &c, 1) == 1;
+}
+
+static void end_subject(struct place *p)
+{
+	if (p->orders < 0)
+		return;
+	close(p->orders);
+	close(p->answers);
+	waitpid(p->pid, NULL, 0);
+}
+
+static bool holds(const struct pml_range *r, size_t n, const char *at)
+{
+	for (size_t i = 0; i < n; i++)
+		if (r[i].start <= (uintptr_t)at && (uintptr_t)at < r[i].end)
+			return true;
+	return false;
+}
+
+/* Pages that were written, and of which nothing is told. */
+static unsigned int missed(const struct place *p, const struct pml_result *r)
+{
+	unsigned int n = 0;
+
+	if (r->flags & PML_RESULT_LOST)
+		return 0;
+	for (size_t i = 0; i < PAGES; i += STEP)
+		n += !holds(r->ranges, r->nranges, p->mem + i * PAGE) &&
+		     !holds(r->uncovered, r->nuncovered, p->mem + i * PAGE);
+	return n;
+}
+
+/* Of all epochs; -1: something failed, with words. */
+static int run(struct pml *t, struct place *p)
+{
+	const struct pml_result *r;
+	int n = 0, err = pml_start(t);
+
+	for (int i = 0; !err && i < 2; i++)
+		err = pml_collect(t, NULL, &r);
+	if (!err && !tell(p, AWAY))
+		tap_note("it cannot be moved away: %s", strerror(errno));
+	for (int i = 0; !err && i < 2; i++)
+		err = pml_collect(t, NULL, &r);
+	if (!err && !tell(p, BACK))
+		tap_note("it cannot be moved back: %s", strerror(errno));
+	for (int i = 0; !err && i < EPOCHS; i++) {
+		if (!tell(p, WRITE))
+			return -1;
+		err = pml_collect(t, NULL, &r);
+		if (!err)
+			n += (int)missed(p, r);
+	}
+	if (err)
+		tap_note("%d, %s", err, pml_message(t));
+	return err ? -1 : n;
+}
+
+static void one(const char *backend, bool outside, bool first, bool negative)
+{
+	struct pml_options o = { .size = sizeof(o), .backend = backend };
+	const char *where = outside ? "outside" : "self", *which = first ? "first" : "last";
+	struct place p = { .orders = -1 };
+	struct pml_span watch;
+	char words[512] = "";
+	struct pml *t = NULL;
+	int n;
+
+	if (!make_place(&p, first) || (outside && !start_subject(&p))) {
+		tap_ok(0, "%s, %s: a subject", backend, where);
+		return;
+	}
+	if (outside) {
+		o.target = PML_TARGET_PID;
+		o.pid = p.pid;
+	}
+	/* its own memory, that of the tracker, is none of this */
+	watch = (struct pml_span){ .start = (uintptr_t)p.mem - PAGES * PAGE,
+				   .end = (uintptr_t)p.mem + 3 * PAGES * PAGE };
+	o.watch = &watch;
+	o.nwatch = 1;
+	o.message = words;
+	o.message_size = sizeof(words);
+	n = pml_open(&t, &o);
+	if (n) {
+		tap_skip(words, "%s, %s, the %s part", backend, where, which);
+	} else {
+		n = run(t, &p);
+		if (negative)
+			tap_ok(n > 0, "broken on purpose, %s, %s: pages are missed", backend, where);
+		else
+			tap_ok(n == 0, "%s, %s: the %s part moved away and back, %d pages missed",
+			       backend, where, which, n);
+	}
+	pml_close(t);
+	end_subject(&p);
+	munmap(p.mem - PAGES * PAGE, 4 * PAGES * PAGE);
+}
+
+int main(int argc, char **argv)
+{
+	bool negative = argc == 2 && !strcmp(argv[1], "--negative");
+	struct pml_probe_info info[32];
+	int n = pml_probe(info, 32);
+
+	for (int i = 0; i < n && i < 32; i++) {
+		const char *name = info[i].name;
+
+		if (!info[i].available || !(info[i].events & PML_DIRTY) ||
+		    (negative && strcmp(name, "wp-async") != 0))
+			continue;
+		for (int first = 0; first < (negative ? 1 : 2); first++) {
+			one(name, false, first || negative, negative);
+			if (info[i].external)
+				one(name, true, first || negative, negative);
+		}
+	}
+	return tap_done();
+}
