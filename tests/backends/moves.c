@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include "pml.h"
 #include "tap.h"
+#include "told.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -94,22 +95,12 @@ static void do_something(struct room *r)
 	}
 }
 
-static bool holds(const struct pml_range *a, size_t n, const char *at)
-{
-	for (size_t i = 0; i < n; i++)
-		if (a[i].start <= (uintptr_t)at && (uintptr_t)at < a[i].end)
-			return true;
-	return false;
-}
-
 static unsigned int missed(struct room *r, const struct pml_result *result)
 {
 	unsigned int n = 0;
 
-	for (size_t i = 0; i < SLOTS * LENGTH && !(result->flags & PML_RESULT_LOST); i++)
-		n += r->changed[i] &&
-		     !holds(result->ranges, result->nranges, r->mem + i * PAGE) &&
-		     !holds(result->uncovered, result->nuncovered, r->mem + i * PAGE);
+	for (size_t i = 0; i < SLOTS * LENGTH; i++)
+		n += r->changed[i] && !is_told(result, r->mem + i * PAGE);
 	memset(r->changed, 0, sizeof(r->changed));
 	return n;
 }

@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include "pml.h"
 #include "tap.h"
+#include "told.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -133,24 +134,13 @@ static void end_subject(struct place *p)
 	waitpid(p->pid, NULL, 0);
 }
 
-static bool holds(const struct pml_range *r, size_t n, const char *at)
-{
-	for (size_t i = 0; i < n; i++)
-		if (r[i].start <= (uintptr_t)at && (uintptr_t)at < r[i].end)
-			return true;
-	return false;
-}
-
 /* Pages that were written, and of which nothing is told. */
 static unsigned int missed(const struct place *p, const struct pml_result *r)
 {
 	unsigned int n = 0;
 
-	if (r->flags & PML_RESULT_LOST)
-		return 0;
 	for (size_t i = 0; i < PAGES; i += STEP)
-		n += !holds(r->ranges, r->nranges, p->mem + i * PAGE) &&
-		     !holds(r->uncovered, r->nuncovered, p->mem + i * PAGE);
+		n += !is_told(r, p->mem + i * PAGE);
 	return n;
 }
 
