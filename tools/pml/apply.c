@@ -16,8 +16,6 @@
 #define FIRST_WAIT 8u		/* epochs before the first limit: the estimator's window */
 #define REST_WAIT 4u		/* and after a release */
 #define DOWN_PER_SECOND 0.2
-#define MOST_AT_ONCE 0.1	/* of what there is: the kernel reclaims it meanwhile */
-#define FEW 32u			/* refaults an epoch that are noise */
 #define CALM 4u			/* epochs without them, before it goes down */
 #define VERY_CALM 8u		/* and before a little is taken back */
 #define ROOM 1.1		/* a tenth on top */
@@ -38,7 +36,7 @@ static void want_more(struct apply *a, double factor)
 
 static void learn(struct apply *a, const struct limit *l, const struct limit_look *look)
 {
-	if (look->refaults > FEW) {
+	if (look->refaults > LIMIT_FEW) {
 		want_more(a, l->high ? 1.05 : 1);
 		return;
 	}
@@ -54,9 +52,7 @@ static uint64_t next_limit(const struct apply *a, const struct limit *l,
 			   uint64_t elapsed_ns)
 {
 	uint64_t goal = (uint64_t)((double)worked_with * ROOM * a->more) + look->beside;
-	uint64_t from = l->high && l->high < look->current ? l->high : look->current;
-	double share = DOWN_PER_SECOND * (double)elapsed_ns / 1e9;
-	uint64_t step = (uint64_t)((double)from * (1 - (share < MOST_AT_ONCE ? share : MOST_AT_ONCE)));
+	uint64_t step = limit_less(l, look->current, DOWN_PER_SECOND, elapsed_ns);
 
 	if (goal < step)
 		goal = step;

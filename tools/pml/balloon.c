@@ -13,9 +13,7 @@
 #include "wake.h"
 
 #define STEP_PER_SECOND 0.05
-#define MOST_AT_ONCE 0.1	/* of what there is: the kernel reclaims it meanwhile */
 #define REST_NS 5000000000ull	/* after a release */
-#define FEW 32u			/* refaults an epoch that are noise */
 
 static uint64_t committed_now(void)
 {
@@ -45,9 +43,7 @@ static bool committed_changed(struct balloon *b)
 static int descend(const struct balloon *b, struct limit *l, uint64_t current,
 		   uint64_t elapsed_ns)
 {
-	uint64_t from = l->high && l->high < current ? l->high : current;
-	double share = STEP_PER_SECOND * (double)elapsed_ns / 1e9;
-	uint64_t to = (uint64_t)((double)from * (1 - (share < MOST_AT_ONCE ? share : MOST_AT_ONCE)));
+	uint64_t to = limit_less(l, current, STEP_PER_SECOND, elapsed_ns);
 
 	return limit_set(l, to < b->floor ? b->floor : to);
 }
@@ -61,7 +57,7 @@ static int move_on(struct balloon *b, struct limit *l, const struct limit_look *
 		b->rest_ns = wake_now() + REST_NS;
 		return limit_set(l, 0);
 	}
-	if (l->high && look->refaults > FEW) {
+	if (l->high && look->refaults > LIMIT_FEW) {
 		b->holds = true;
 		b->committed = committed_now();
 		return limit_set(l, (uint64_t)((double)l->high / (1 - STEP_PER_SECOND)));

@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define LIMIT_FEW 32u		/* refaults an epoch that are noise */
+
 struct limit {
 	int directory;		/* the cgroup; -1: there is nothing to put back */
 	int note;		/* the locked file with what memory.high was */
@@ -46,6 +48,11 @@ int limit_look(struct limit *l, struct limit_look *look);
  * before, as is more than that.  Returns as limit_look().
  */
 int limit_set(struct limit *l, uint64_t high);
+
+/* Less than the cgroup has and may have, by that share a second; a tenth at most, since
+ * the kernel reclaims it meanwhile. */
+uint64_t limit_less(const struct limit *l, uint64_t current, double per_second,
+		    uint64_t elapsed_ns);
 
 /* Whether what happened hurts so much that the limit has to go at once. */
 bool limit_hurts(const struct limit *l, const struct limit_look *look, uint64_t elapsed_ns);

@@ -69,6 +69,11 @@ static int limit_failed(const struct source *s, int rc)
 	return rc;
 }
 
+static uint64_t floor_of(const struct source *s)
+{
+	return (uint64_t)s->rounds->settings->floor_mib << 20;
+}
+
 /* ---- a tracker of a cgroup ---- */
 
 static int tracker_begin(struct source *s)
@@ -96,7 +101,7 @@ static int tracker_begin(struct source *s)
 	if (rc)
 		say_library(o->command, message, rc);
 	if (rc == 0 && s->rounds->settings->apply) {
-		apply_begin(&s->apply, (uint64_t)s->rounds->settings->floor_mib << 20);
+		apply_begin(&s->apply, floor_of(s));
 		rc = limit_begin(&s->limit, s->cgroup);
 	}
 	return rc;
@@ -231,11 +236,6 @@ static int committed_take(struct source *s, struct wss_sample *sample)
 }
 
 /* ---- a cgroup that is given less and less ---- */
-
-static uint64_t floor_of(const struct source *s)
-{
-	return (uint64_t)s->rounds->settings->floor_mib << 20;
-}
 
 static int balloon_begin(struct source *s)
 {
