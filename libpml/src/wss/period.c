@@ -9,6 +9,7 @@
  * makes it most like the present one.
  */
 #include "period.h"
+#include "rank.h"
 
 #define MIN_CYCLES 2u		/* fewer are no period */
 #define MAX_CYCLES 5u		/* of which a forecast is the median */
@@ -118,20 +119,6 @@ static uint32_t nearby_shift(const uint64_t *v, uint32_t n, uint32_t period, uin
 	return found;
 }
 
-static uint64_t median(const uint64_t *values, uint32_t n)
-{
-	uint64_t sorted[MAX_CYCLES] = { 0 };
-
-	for (uint32_t i = 0; i < n; i++) {
-		uint32_t at = i;
-
-		for (; at && sorted[at - 1] > values[i]; at--)
-			sorted[at] = sorted[at - 1];
-		sorted[at] = values[i];
-	}
-	return n ? sorted[(n - 1) / 2] : 0;
-}
-
 /* What came in this place of the cycles before. */
 static uint64_t from_cycles(const uint64_t *v, uint32_t n, const uint32_t *shifts,
 			    uint32_t nshifts, uint32_t ahead)
@@ -142,7 +129,7 @@ static uint64_t from_cycles(const uint64_t *v, uint32_t n, const uint32_t *shift
 	for (uint32_t i = 0; i < nshifts; i++)
 		if (shifts[i] > ahead)
 			past[npast++] = v[n - shifts[i] + ahead];
-	return median(past, npast);
+	return pml_rank(past, npast, 50);
 }
 
 bool pml_period_find(const uint64_t *v, uint32_t n, uint32_t permille, double *room,

@@ -2,13 +2,14 @@
 /* The sizes of past epochs as a series; see series.h. */
 #include "series.h"
 #include "period.h"
+#include "rank.h"
 
 #include <stdbool.h>
 #include <string.h>
 
 #define LEVEL_OF 15u		/* so many values at most make a level */
 #define RESTLESS_OF 16u		/* and so many steps tell how restless it is */
-#define ERRORS 64u		/* past errors that the bounds come from */
+#define ERRORS PML_RANK_MOST		/* past errors that the bounds come from */
 #define USUAL_OF 63u		/* epochs that tell how long one usually is */
 
 static uint64_t *values_of(const struct pml_series *s)
@@ -49,27 +50,12 @@ void pml_series_free(struct pml_series *s)
 	pml_buf_free(&s->shifts);
 }
 
-/* Into a copy of at most ERRORS numbers: the one that @rank of 100 do not exceed. */
-static uint64_t rank_of(const uint64_t *values, uint32_t n, uint32_t rank)
-{
-	uint64_t sorted[ERRORS] = { 0 };
-
-	for (uint32_t i = 0; i < n; i++) {
-		uint32_t at = i;
-
-		for (; at && sorted[at - 1] > values[i]; at--)
-			sorted[at] = sorted[at - 1];
-		sorted[at] = values[i];
-	}
-	return n ? sorted[(uint64_t)(n - 1) * rank / 100] : 0;
-}
-
 /* The level that the series has had since its last change. */
 static uint64_t level_of(const struct pml_series *s)
 {
 	uint32_t n = s->since < LEVEL_OF ? s->since : LEVEL_OF;
 
-	return rank_of(values_of(s) + s->n - n, n, 50);
+	return pml_rank(values_of(s) + s->n - n, n, 50);
 }
 
 /*
@@ -85,7 +71,7 @@ static uint64_t restlessness_of(const struct pml_series *s)
 
 	for (uint32_t i = 0; i < n; i++)
 		steps[i] = distance(v[s->n - 1 - i], v[s->n - 2 - i]);
-	return rank_of(steps, n, 50) * 5 / 2;
+	return pml_rank(steps, n, 50) * 5 / 2;
 }
 
 /* An epoch into which a step falls lies between two levels: what goes on in the same
@@ -143,7 +129,7 @@ static uint32_t make_grid(const struct pml_series *s)
 	const uint64_t *v = values_of(s), *lengths = lengths_of(s);
 	uint64_t *grid = s->grid.p;
 	uint32_t recent = s->n < USUAL_OF ? s->n : USUAL_OF, at = s->most;
-	uint64_t usual = rank_of(lengths + s->n - recent, recent, 50), past = 0;
+	uint64_t usual = pml_rank(lengths + s->n - recent, recent, 50), past = 0;
 
 	/* from the newest on; a place is the epoch's that its middle falls into */
 	for (uint32_t i = s->n; i-- && at;) {
@@ -174,7 +160,7 @@ static void predict(const struct pml_series *s, struct pml_outlook *out)
 
 void pml_series_outlook(const struct pml_series *s, struct pml_outlook *out)
 {
-	uint64_t off = s->nerrors ? rank_of(s->errors.p, s->nerrors, 90) : 0;
+	uint64_t off = s->nerrors ? pml_rank(s->errors.p, s->nerrors, 90) : 0;
 
 	predict(s, out);
 	out->low = out->next > off ? out->next - off : 0;
