@@ -20,6 +20,8 @@
 enum {
 	CRIU_HOOK_PAUSE_DEVICES = 10,
 	CRIU_HOOKS = 11,
+	/* Those for dirty pages are asked for by name, and may have any number up to this. */
+	CRIU_HOOKS_ROOM = 64,
 };
 
 enum criu_stage {
@@ -34,7 +36,7 @@ struct criu_plugin_desc {
 	void (*exit)(int stage, int ret);
 	unsigned int version;
 	unsigned int max_hooks;
-	void *hooks[CRIU_HOOKS];
+	void *hooks[CRIU_HOOKS_ROOM];
 };
 
 /* Levels of criu's log. */

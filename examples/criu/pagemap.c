@@ -19,9 +19,8 @@
 #include <unistd.h>
 
 #include "criu_abi.h"
-#include "round.h"
 #include "say.h"
-#include "spans.h"
+#include "view.h"
 
 #define MAX_FILES 16
 #define PAGE 4096u
@@ -30,14 +29,10 @@ enum kind { PAGEMAP, CLEAR_REFS };
 
 /* One open descriptor of criu's. */
 struct file {
-	struct spans clean;
-	struct spans told;
+	struct view view;
 	int fd;
-	int pid;
 	enum kind kind;
 	bool used;
-	bool asked;		/* the keeper, for `clean` */
-	bool broken;		/* told of more than could be kept: no base */
 };
 
 static struct file files[MAX_FILES];
@@ -54,8 +49,7 @@ static struct file *find(int fd)
 
 static void forget(struct file *f)
 {
-	spans_free(&f->clean);
-	spans_free(&f->told);
+	view_free(&f->view);
 	*f = (struct file){ 0 };
 }
 
@@ -94,7 +88,7 @@ static int note_open(int fd, int dir, enum kind kind)
 		errno = EMFILE;
 		return -1;
 	}
-	*f = (struct file){ .used = true, .fd = fd, .pid = pid, .kind = kind };
+	*f = (struct file){ .used = true, .fd = fd, .view.pid = pid, .kind = kind };
 	seen.opened++;
 	return fd;
 }
@@ -123,17 +117,8 @@ int pagemap_openat(int dir, const char *path, int flags, ...)
 static void ask_keeper(struct file *f)
 {
 	seen.read++;
-	if (f->asked)
-		return;
-	f->asked = true;
 	if (!trying)
-		round_scan(f->pid, &f->clean);
-}
-
-static void tell(struct file *f, uint64_t start, uint64_t end)
-{
-	if (spans_add(&f->told, start, end))
-		f->broken = true;
+		view_ask(&f->view);
 }
 
 /* Regions for criu, as many as fit. */
@@ -148,10 +133,10 @@ struct out {
 static uint64_t split(struct file *f, const struct page_region *r, struct out *out)
 {
 	uint64_t at = r->start;
-	size_t i = spans_find(&f->clean, at);
+	size_t i = spans_find(&f->view.clean, at);
 
 	while (at < r->end && out->n < out->room) {
-		const struct keeper_span *c = i < f->clean.n ? &f->clean.v[i] : NULL;
+		const struct keeper_span *c = i < f->view.clean.n ? &f->view.clean.v[i] : NULL;
 		bool dirty = !c || c->start > at;
 		uint64_t end = !c ? r->end : dirty ? c->start : c->end;
 
@@ -160,7 +145,7 @@ static uint64_t split(struct file *f, const struct page_region *r, struct out *o
 		out->v[out->n++] = (struct page_region){
 			at, end, r->categories | (dirty ? PAGE_SOFT_DIRTY : 0) };
 		if (r->categories & (PAGE_PRESENT | PAGE_SWAPPED) && !(r->categories & PAGE_GUARD))
-			tell(f, at, end);
+			view_tell(&f->view, at, end);
 		i += !dirty;
 		at = end;
 	}
@@ -233,61 +218,27 @@ ssize_t pagemap_pread(int fd, void *buffer, size_t size, off_t offset)
 	ask_keeper(f);
 	at = (uint64_t)offset / sizeof(*entries) * PAGE;
 	for (ssize_t i = 0; i < n / (ssize_t)sizeof(*entries); i++, at += PAGE) {
-		size_t c = spans_find(&f->clean, at);
+		size_t c = spans_find(&f->view.clean, at);
 
 		entries[i] |= ENTRY_SOFT_DIRTY;
-		if (c < f->clean.n && f->clean.v[c].start <= at)
+		if (c < f->view.clean.n && f->view.clean.v[c].start <= at)
 			entries[i] &= ~ENTRY_SOFT_DIRTY;
 		if (entries[i] & (ENTRY_PRESENT | ENTRY_SWAPPED))
-			tell(f, at, at + PAGE);
+			view_tell(&f->view, at, at + PAGE);
 	}
 	return n;
 }
 
-/* What criu leaves out of the images may lie in what it asked for: mappings that it
- * may not read, and shared ones. */
-static int readable(int pid, struct spans *out)
-{
-	char path[40], line[512];
-	unsigned long start, end;
-	char rights[5];
-	int status = 0;
-	FILE *maps;
-
-	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
-	maps = fopen(path, "re");
-	if (!maps)
-		return -errno;
-	while (!status && fgets(line, sizeof(line), maps)) {
-		if (sscanf(line, "%lx-%lx %4s", &start, &end, rights) != 3)
-			continue;	/* the rest of a long name */
-		if (rights[0] == 'r' && rights[3] == 'p')
-			status = spans_add(out, start, end);
-	}
-	fclose(maps);
-	return status;
-}
-
+/* criu resets what it has just read, with the pagemap still open. */
 static void reset(int pid)
 {
-	struct spans keep = { 0 };
-	struct file *f = NULL;
+	struct view *v = NULL;
 
 	for (size_t i = 0; i < MAX_FILES; i++)
-		if (files[i].used && files[i].kind == PAGEMAP && files[i].pid == pid &&
-		    files[i].asked)
-			f = &files[i];
-	/* criu resets what it has just read, with the pagemap still open */
-	if (!f || f->broken || readable(pid, &keep)) {
-		spans_free(&keep);
-		say(CRIU_LOG_WARN, "process %d: its next round is a full one", pid);
-		return;
-	}
-	spans_sort(&f->told);
-	spans_sort(&keep);
-	if (!spans_intersect(&f->told, &keep))
-		round_reset(pid, &f->told);
-	spans_free(&keep);
+		if (files[i].used && files[i].kind == PAGEMAP && files[i].view.pid == pid &&
+		    files[i].view.asked)
+			v = &files[i].view;
+	view_reset(v, pid);
 }
 
 ssize_t pagemap_write(int fd, const void *buffer, size_t size)
@@ -303,7 +254,7 @@ ssize_t pagemap_write(int fd, const void *buffer, size_t size)
 	}
 	seen.cleared++;
 	if (!trying)
-		reset(f->pid);
+		reset(f->view.pid);
 	return (ssize_t)size;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * pagemap.h - what criu's calls on /proc/PID/pagemap and clear_refs come to when they
- * are answered from libpml.  plugin.c puts them into criu's slots.
+ * are answered from libpml.  redirect.c puts them into criu's slots.
  */
 #ifndef PML_CRIU_PAGEMAP_H
 #define PML_CRIU_PAGEMAP_H
@@ -18,7 +18,7 @@ ssize_t pagemap_write(int fd, const void *buffer, size_t size);
 int pagemap_close(int fd);
 
 /* What came by since the last call, and from now on for criu's own process too:
- * plugin.c has criu's functions called on it to see that they come by here. */
+ * redirect.c has criu's functions called on it to see that they come by here. */
 struct pagemap_seen {
 	unsigned int opened;
 	unsigned int read;

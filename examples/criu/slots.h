@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * slots.h - the places in the running executable through which it calls functions of
- * shared libraries.  Used by plugin.c.
+ * shared libraries.  Used by redirect.c.
  */
 #ifndef PML_CRIU_SLOTS_H
 #define PML_CRIU_SLOTS_H

@@ -4,6 +4,7 @@
 # those that were restored.  In a guest, by tests/kmod/guest; prints TAP.
 #
 #   chain.sh BUILD fast                    each once, and what is refused
+#   chain.sh BUILD hooked                  the same with a criu that has hooks, PML_CRIU
 #   chain.sh BUILD chains BACKEND N FOLDER  N chains of several kinds; what has passed
 #                                          is noted in FOLDER
 #   chain.sh BUILD kills BACKEND N FOLDER   the keeper is killed somewhere in a round
@@ -16,9 +17,13 @@ set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/lib/tap.sh
 . "$here/../../../tests/lib/tap.sh"
+# shellcheck source=examples/criu/tests/kills.sh
+. "$here/kills.sh"
 
 build=$1 plan=$2
 shift 2
+# another criu than the installed one, such as patches/get makes
+criu=${PML_CRIU:-criu}
 keeper=$build/examples/criu/pml-criu
 plugin=$build/examples/criu/plugin
 subject=$build/examples/criu/tests/criu-subject
@@ -26,6 +31,7 @@ work=$(mktemp -d)
 images=$work/images
 answers=$work/answers
 keys=20000
+export PML_CRIU_SOCKET=$work/socket
 trap 'end_all' EXIT
 root=''
 
@@ -72,13 +78,26 @@ begin()
 	mkdir -p "$images" "$answers"
 }
 
+# bare CMD...: becomes that command, in a session of its own and with nothing open but
+# /dev/null: criu restores what it has open, and cannot find what came from elsewhere.
+bare()
+{
+	local fd
+
+	for fd in /proc/self/fd/*; do
+		fd=${fd##*/}
+		((fd < 3)) || eval "exec $fd>&-"
+	done
+	exec setsid "$@" </dev/null >/dev/null 2>&1
+}
+
 # subject PROCESSES THREADS PAGES [quiet]: up and running; its group is $root.
 subject_up()
 {
 	workers=$(($1 * $2))
 	signals=0
 	begin
-	setsid "$subject" "$answers" "$@" </dev/null >/dev/null 2>&1 &
+	bare "$subject" "$answers" "$@" &
 	root=$!
 	wait_for "the subject" enough "$1" 'up.*'
 }
@@ -116,17 +135,28 @@ gone()
 	! kill -0 -- "-$1" 2>/dev/null
 }
 
-# one_round N PARENT pre-dump|dump [ARG]...: PARENT 0 is none.
-one_round()
+# criu_line N PARENT pre-dump|dump [ARG]...: sets `line` to criu's command line; PARENT 0
+# is none.
+criu_line()
 {
-	local n=$1 parent=$2 kind=$3 arguments=()
+	local n=$1 parent=$2 kind=$3
 
 	shift 3
 	mkdir -p "$images/$n"
-	[ "$parent" = 0 ] || arguments+=(--prev-images-dir "../$parent")
-	criu "$kind" --tree "$root" --images-dir "$images/$n" --log-file log -v3 --track-mem \
-		--timeout 300 --libdir "$plugin" "${arguments[@]}" "$@" ||
-		complain "criu $kind: $(grep -E 'Error|pml:' "$images/$n/log" | tail -n 5)"
+	line=("$criu" "$kind" --tree "$root" --images-dir "$images/$n" --log-file log -v3
+		--track-mem --timeout 300 --libdir "$plugin")
+	[ "$parent" = 0 ] || line+=(--prev-images-dir "../$parent")
+	line+=("$@")
+}
+
+# one_round N PARENT pre-dump|dump [ARG]...
+one_round()
+{
+	local line
+
+	criu_line "$@"
+	"${line[@]}" ||
+		complain "criu $3: $(grep -E 'Error|pml:' "$images/$1/log" | tail -n 5)"
 }
 
 # says N WORDS: in the log of that round.
@@ -157,7 +187,7 @@ written()
 
 restore()
 {
-	criu restore --images-dir "$images/$1" --log-file restore.log -v3 --restore-detached ||
+	"$criu" restore --images-dir "$images/$1" --log-file restore.log -v3 --restore-detached ||
 		complain "criu restore: $(grep Error "$images/$1/restore.log" | tail -n 5)"
 }
 
@@ -194,8 +224,8 @@ redis()
 redis_up()
 {
 	begin
-	(cd "$work" && exec setsid redis-server --port 6399 --save '' --appendonly no \
-		--enable-debug-command local --logfile "$work/redis.log") </dev/null >/dev/null 2>&1 &
+	(cd "$work" && bare redis-server --port 6399 --save '' --appendonly no \
+		--enable-debug-command local --logfile "$work/redis.log") &
 	wait_for Redis redis_answers || return
 	root=$(redis info server | tr -d '\r' | sed -n 's/^process_id://p')
 }
@@ -352,29 +382,6 @@ running_chain()
 	subject_down
 }
 
-# The keeper is killed at a random moment of a round: the round ends well all the same,
-# the process lives, and what is restored is right.
-killed_chain()
-{
-	local criu
-
-	subject_up 1 2 2000 || return
-	one_round 1 0 pre-dump || return
-	one_round 2 1 pre-dump &
-	criu=$!
-	sleep "0.$((RANDOM % 9))"
-	pkill -KILL -x pml-criu
-	wait "$criu" || complain "the round failed" || return
-	"$keeper" start --backend "$1" || return
-	signal_all USR2 || return
-	one_round 3 2 pre-dump || return
-	signal_all USR2 || return
-	one_round 4 3 dump || return
-	restore 4 || return
-	subject_good || return
-	subject_down
-}
-
 # keeper_up BACKEND: or why not, in words.
 keeper_up()
 {
@@ -410,6 +417,27 @@ plan_fast()
 	with_keeper wp-async "a restored process is another one" after_restore
 }
 
+# The test that comes with the patches, with a plugin of its own.
+patches_own()
+{
+	cp -r "${criu%/criu/criu}" "$work/patched" && "$work/patched/test/others/dirty-track/run.sh"
+}
+
+hooked_tree()
+{
+	tree_chain && says 1 "this criu has hooks for dirty pages"
+}
+
+plan_hooked()
+{
+	with_keeper wp-async "hooks, wp-async: a tree: pre-dump x3, dump, restore: right" hooked_tree
+	with_keeper ptscan "hooks, ptscan: the same" hooked_tree
+	with_keeper wp-async "hooks: a keeper that was killed, a parent that is none" \
+		broken_chains wp-async
+	tap_run "the test of the patches, with a plugin of its own" patches_own
+	with_keeper wp-async "hooks: Redis: every key is right" redis_chain
+}
+
 # many BACKEND N FOLDER KIND...: these kinds in turns; what has passed is noted.
 many()
 {
@@ -441,7 +469,7 @@ plan_chains()
 
 plan_kills()
 {
-	many "$@" killed_chain
+	many "$@" killed_keeper
 }
 
 # The checks above are worth something: with pages kept back they fail.
@@ -503,7 +531,7 @@ plan_pages()
 	tap_ok $? "$name"
 }
 
-command -v criu >/dev/null || tap_skip_all "there is no criu; see docs/guests.md"
+command -v "$criu" >/dev/null || tap_skip_all "there is no criu; see docs/guests.md"
 [ "$(id -u)" = 0 ] || tap_skip_all "criu needs root"
 "plan_$plan" "$@"
 tap_done

@@ -65,7 +65,7 @@ if [ "$plan" = control ]; then
 	export PML_TEST_CRIU_DROP=100
 else
 	stand_in criu-stranger refused
-	tap_run "in words" said "cannot be served: pmc_init is not among"
+	tap_run "in words" said "cannot be served: criu_get_image_dir is not among"
 	stand_in criu-other-way refused
 	tap_run "in words" said "cannot be served: its writing to clear_refs"
 	stand_in criu-stand-in without-keeper
@@ -79,6 +79,7 @@ if ! why=$("$keeper" start --backend "$backend" 2>&1); then
 	tap_done
 fi
 stand_in criu-stand-in "$plan"
+stand_in criu-hooked "$plan"
 if [ "$plan" != control ]; then
 	stand_in criu-stand-in exec
 	tap_run "a second keeper at the same socket is refused, in words" same_socket_twice
