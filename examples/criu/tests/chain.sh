@@ -8,6 +8,9 @@
 #   chain.sh BUILD chains BACKEND N FOLDER  N chains of several kinds; what has passed
 #                                          is noted in FOLDER
 #   chain.sh BUILD kills BACKEND N FOLDER   the keeper is killed somewhere in a round
+#   chain.sh BUILD criu_kills BACKEND N pre-dump|dump [ARG]...
+#                                          criu is; with "none", criu without the plugin
+#   chain.sh BUILD between BACKEND         what happens between rounds
 #   chain.sh BUILD negative BACKEND        one page in some is kept back: it is caught
 #   chain.sh BUILD pages BACKEND           pages written, beside those that were
 #
@@ -19,6 +22,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../../../tests/lib/tap.sh"
 # shellcheck source=examples/criu/tests/kills.sh
 . "$here/kills.sh"
+# shellcheck source=examples/criu/tests/between.sh
+. "$here/between.sh"
 
 build=$1 plan=$2
 shift 2
@@ -30,6 +35,7 @@ subject=$build/examples/criu/tests/criu-subject
 work=$(mktemp -d)
 images=$work/images
 answers=$work/answers
+track=(--track-mem)
 keys=20000
 export PML_CRIU_SOCKET=$work/socket
 trap 'end_all' EXIT
@@ -144,7 +150,7 @@ criu_line()
 	shift 3
 	mkdir -p "$images/$n"
 	line=("$criu" "$kind" --tree "$root" --images-dir "$images/$n" --log-file log -v3
-		--track-mem --timeout 300 --libdir "$plugin")
+		"${track[@]}" --timeout 300 --libdir "$plugin")
 	[ "$parent" = 0 ] || line+=(--prev-images-dir "../$parent")
 	line+=("$@")
 }
@@ -402,6 +408,17 @@ with_keeper()
 	fi
 }
 
+# between BACKEND
+plan_between()
+{
+	with_keeper "$1" "$1: exec between rounds: said, and right" exec_between
+	with_keeper "$1" "$1: one of the tree ends between rounds" exit_between
+	with_keeper "$1" "$1: another process's images as the parent: full, said, right" \
+		parent_of_another
+	with_keeper "$1" "$1: a parent that is not there is refused, and nothing is lost" \
+		parent_missing
+}
+
 plan_fast()
 {
 	local backend
@@ -415,6 +432,7 @@ plan_fast()
 		broken_chains wp-async
 	with_keeper wp-async "a round that fails loses nothing" failed_rounds
 	with_keeper wp-async "a restored process is another one" after_restore
+	plan_between wp-async
 }
 
 # The test that comes with the patches, with a plugin of its own.
@@ -436,6 +454,7 @@ plan_hooked()
 		broken_chains wp-async
 	tap_run "the test of the patches, with a plugin of its own" patches_own
 	with_keeper wp-async "hooks: Redis: every key is right" redis_chain
+	plan_between wp-async
 }
 
 # many BACKEND N FOLDER KIND...: these kinds in turns; what has passed is noted.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # the variables are chain.sh's
-# Chains in which the keeper is killed at a random moment of a round.  The process
-# lives, and what is restored in the end is right.  Sourced by chain.sh.
+# Chains in which the keeper, or criu, is killed at a random moment of a round.  What is
+# restored in the end is right.  Sourced by chain.sh.
 
 # How long a round takes here, in us: a first one, with all of the memory.
 time_of_a_round()
@@ -53,4 +53,75 @@ killed_keeper()
 	wait_for "the keeper's end" no_keeper || return
 	"$keeper" start --backend "$1" || return
 	to_the_end
+}
+
+# It answers, or it does not: 30 s are enough for one that lives.
+answers()
+{
+	local i
+
+	signals=$((signals + 1))
+	kill -USR2 -- "-$root" 2>/dev/null || return
+	for ((i = 0; i < 300; i++)); do
+		obeyed && return
+		sleep 0.1
+	done
+	return 1
+}
+
+# Where criu was, by the last line of its log.
+last_words()
+{
+	tail -n 1 "$images/2/log" 2>/dev/null | sed 's/^([0-9.]*) *//'
+}
+
+# criu is killed in a round.  It has the process's registers in its hands at times, and
+# who is left so may be dead or mute: that is counted, and not an error of ours
+# (docs/criu.md).  If the process lives, the chain goes on with the parent it had.
+killed_criu()
+{
+	local line took pid status=0
+
+	subject_up 1 2 2000 || return
+	time_of_a_round 1 0 "$@" || return
+	signal_all USR2 || return
+	criu_line 2 "$parent" "$@"
+	"${line[@]}" &
+	pid=$!
+	sleep_somewhere
+	kill -KILL "$pid"
+	wait "$pid" 2>/dev/null || status=$?
+	if ! answers; then
+		echo "status $status: $(last_words)" >>"$work/dead"
+		subject_down
+		return
+	fi
+	[ "$status" -ne 137 ] || killed=$((killed + 1))
+	[ "$parent" = 0 ] || to_the_end || return
+	[ -z "$root" ] || subject_down
+}
+
+plan_criu_kills()
+{
+	local backend=$1 n=$2 parent=1 killed=0 failed=0 i why
+
+	shift 2
+	mkdir "$work/none"
+	: >"$work/dead"
+	# soft-dirty is not what is tried here, and this kernel may have none
+	# shellcheck disable=SC2034 # chain.sh's
+	[ "$backend" != none ] || { plugin=$work/none parent=0 track=(); }
+	for ((i = 1; i <= n; i++)); do
+		if [ "$backend" != none ] && ! why=$(keeper_up "$backend"); then
+			tap_skip "$why" "$backend: criu is killed"
+			return
+		fi
+		killed_criu "$@" >"$work/why" 2>&1 && continue
+		failed=$((failed + 1))
+		tap_note "$(cat "$work/why")"
+		[ -z "$root" ] || subject_down
+	done
+	tap_ok "$failed" "$backend, $1: criu is killed, $n times: what lives on is restored right"
+	tap_note "$backend, $*: killed before its end, the process living on: $killed;" 		"dead or mute: $(wc -l <"$work/dead"), criu's last words:"
+	tap_note "$(sort "$work/dead" | uniq -c)"
 }

@@ -13,7 +13,8 @@
  * is quiet.  Upon SIGUSR2 it writes to every fourth page of the upper half, others each
  * time.  Upon SIGUSR1 each thread checks every word and leaves DIR/PID.THREAD: "good"
  * or what is wrong.  After either it leaves DIR/done.PID.THREAD with the number of
- * signals so far.  Started and judged by chain.sh.
+ * signals so far.  Upon SIGHUP it calls exec and begins anew.  Started and judged by
+ * chain.sh.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -54,6 +55,8 @@ static const char *directory;
 static bool quiet;
 static volatile sig_atomic_t asked_to_check;
 static volatile sig_atomic_t asked_to_write;
+static volatile sig_atomic_t asked_to_exec;
+static char **arguments;
 
 static uint64_t mix(uint64_t x)
 {
@@ -212,6 +215,8 @@ static void *work(void *arg)
 	struct worker *w = arg;
 
 	for (;;) {
+		if (asked_to_exec && w->number == 0)
+			execv("/proc/self/exe", arguments);
 		if (!quiet)
 			write_some(w);
 		obey(w);
@@ -230,6 +235,12 @@ static void on_write(int signal)
 {
 	(void)signal;
 	asked_to_write++;
+}
+
+static void on_exec(int signal)
+{
+	(void)signal;
+	asked_to_exec = 1;
 }
 
 static void fill(struct worker *w, int number, size_t pages)
@@ -261,6 +272,7 @@ int main(int argc, char **argv)
 
 	if (processes < 1 || threads < 1 || pages < 4)
 		return 2;
+	arguments = argv;
 	directory = argv[1];
 	quiet = argc > 5;
 	workers = calloc((size_t)threads, sizeof(*workers));
@@ -268,6 +280,7 @@ int main(int argc, char **argv)
 		return 1;
 	signal(SIGUSR1, on_check);
 	signal(SIGUSR2, on_write);
+	signal(SIGHUP, on_exec);
 	for (int i = 0; i < threads; i++)
 		fill(&workers[i], i, pages);
 	for (int i = 1; i < processes; i++)
