@@ -11,6 +11,7 @@
 #   chain.sh BUILD criu_kills BACKEND N pre-dump|dump [ARG]...
 #                                          criu is; with "none", criu without the plugin
 #   chain.sh BUILD between BACKEND         what happens between rounds
+#   chain.sh BUILD zdtm BACKEND            CRIU's own memory tests
 #   chain.sh BUILD negative BACKEND        one page in some is kept back: it is caught
 #   chain.sh BUILD pages BACKEND           pages written, beside those that were
 #
@@ -24,6 +25,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/kills.sh"
 # shellcheck source=examples/criu/tests/between.sh
 . "$here/between.sh"
+# shellcheck source=examples/criu/tests/zdtm.sh
+. "$here/zdtm.sh"
 
 build=$1 plan=$2
 shift 2

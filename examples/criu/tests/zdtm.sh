@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # the variables are chain.sh's
+# CRIU's own memory tests (patches/get builds them) through the plugin: three pre-dumps, a
+# dump, a restore, and the test says whether it is what it was.  Sourced by chain.sh.
+
+# zdtm_up FOLDER NAME: it runs, and its number is $root.
+zdtm_up()
+{
+	local options=() within=() file=$images/$2
+
+	# as CRIU's own suite starts them
+	case $2 in
+	maps00) options=("--filename=$file.test") ;;
+	shm) within=(unshare --ipc) ;;
+	esac
+	(cd "$images" && bare "${within[@]}" "$1/$2" --pidfile="$file.pid" --outfile="$file.out" \
+		"${options[@]}")
+	root=$(cat "$file.pid") || complain "it did not start: $(cat "$file.out"*)"
+}
+
+zdtm_ended()
+{
+	! kill -0 "$root" 2>/dev/null
+}
+
+# Something of it has to be left to the parent, or nothing was tried.
+zdtm_chain()
+{
+	local n
+
+	begin
+	zdtm_up "$@" || return
+	one_round 1 0 pre-dump || return
+	for n in 2 3; do
+		sleep 0.2
+		one_round "$n" $((n - 1)) pre-dump || return
+		says_not "$n" "all of it is written" || return
+	done
+	[ "$(left 3)" -gt 0 ] || complain "nothing was left to the parent" || return
+	one_round 4 3 dump || return
+	restore 4 || return
+	kill -TERM "$root" || return
+	wait_for "its end" zdtm_ended || return
+	root=''
+	grep -q PASS "$images/$2.out" || complain "$(cat "$images/$2.out"*)"
+}
+
+# Who may not read the limits of another user's process cannot dump it.
+may_read_limits()
+{
+	local rights
+
+	rights=$(sed -n 's/^CapEff:[[:space:]]*/0x/p' /proc/self/status)
+	((rights >> 24 & 1))
+}
+
+# zdtm BACKEND
+plan_zdtm()
+{
+	local folder=${criu%/criu/criu}/test/zdtm file
+
+	for file in "$folder"/static/* "$folder"/transition/*; do
+		if [ "${file##*/}" = mlock_setuid ] && ! may_read_limits; then
+			tap_skip "CAP_SYS_RESOURCE is missing here" "$1: CRIU's test ${file##*/zdtm/}"
+			continue
+		fi
+		with_keeper "$1" "$1: CRIU's test ${file##*/zdtm/}, three pre-dumps: as it was" \
+			zdtm_chain "${file%/*}" "${file##*/}"
+	done
+}
