@@ -3,13 +3,14 @@
 # The plugin with a CRIU that has hooks for dirty pages, if patches/get has built it, on
 # this machine's own kernel, which need not have soft-dirty, or in a guest; and the test
 # that comes with the patches.  Prints TAP.
-#   hooked.sh BUILD host
-#   hooked.sh BUILD guest KERNEL
+#   hooked.sh BUILD host [PLAN [ARG]...]            a plan of chain.sh, else "hooked"
+#   hooked.sh BUILD guest KERNEL [PLAN [ARG]...]
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/lib/tap.sh
 . "$here/../../../tests/lib/tap.sh"
 build=$1 where=$2 status=0
+shift 2
 
 [ "$(id -u)" = 0 ] || tap_skip_all "criu needs root"
 folder=$("$here/../patches/get" --cached 2>&1) || status=$?
@@ -18,8 +19,13 @@ folder=$("$here/../patches/get" --cached 2>&1) || status=$?
 export PML_CRIU=$folder/criu/criu
 
 if [ "$where" = guest ]; then
-	exec "$here/../../../tests/kmod/guest" --kernel "$3" --timeout 840 --share "$folder" \
-		"$build" run bash "$here/chain.sh" "$build" hooked
+	kernel=$1 share=()
+	shift
+	# where what has passed is noted
+	[ -z "${PML_LONG_STATE:-}" ] || share=(--share "$PML_LONG_STATE")
+	exec "$here/../../../tests/kmod/guest" --kernel "$kernel" --mem 2G \
+		--timeout "${PML_CRIU_TIMEOUT:-840}" --share "$folder" "${share[@]}" \
+		"$build" run bash "$here/chain.sh" "$build" "${@:-hooked}"
 fi
 why=$("$PML_CRIU" check 2>&1) ||
 	tap_skip_all "criu does not run on this kernel: $(grep Error <<<"$why" | tail -n 1)"
@@ -29,4 +35,4 @@ own=(unshare --fork --pid --net --mount-proc --kill-child)
 command -v ip >/dev/null || tap_skip_all "there is no ip; install iproute2"
 # shellcheck disable=SC2016 # expanded inside
 exec "${own[@]}" bash -c 'ip link set lo up && exec bash "$@"' bash \
-	"$here/chain.sh" "$build" hooked
+	"$here/chain.sh" "$build" "${@:-hooked}"

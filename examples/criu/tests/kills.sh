@@ -72,12 +72,25 @@ answers()
 # Where criu was, by the last line of its log.
 last_words()
 {
-	tail -n 1 "$images/2/log" 2>/dev/null | sed 's/^([0-9.]*) *//'
+	tail -n 1 "$images/2/log" 2>/dev/null | sed 's/^([0-9.]*) *//; s/0x[0-9a-f]*/N/g; s/[0-9][0-9]*/N/g'
 }
 
-# criu is killed in a round.  It has the process's registers in its hands at times, and
-# who is left so may be dead or mute: that is counted, and not an error of ours
-# (docs/criu.md).  If the process lives, the chain goes on with the parent it had.
+# The process that does not answer: dead, and of which signal, or mute.
+how_it_is()
+{
+	local status=0
+
+	if [ -e "/proc/$root" ] && ! grep -q '^State:.Z' "/proc/$root/status"; then
+		echo "mute"
+		return
+	fi
+	wait "$root" 2>/dev/null || status=$?
+	echo "dead of SIG$(kill -l "$status")"
+}
+
+# criu is killed in a round.  It has the process's registers and code in its hands at
+# times, and who is left so dies: that is counted, and not an error of ours (docs/criu.md).
+# If the process lives, the chain goes on with the parent it had.
 killed_criu()
 {
 	local line took pid status=0
@@ -92,7 +105,7 @@ killed_criu()
 	kill -KILL "$pid"
 	wait "$pid" 2>/dev/null || status=$?
 	if ! answers; then
-		echo "status $status: $(last_words)" >>"$work/dead"
+		echo "$(how_it_is), the last words: $(last_words)" >>"$work/dead"
 		subject_down
 		return
 	fi
