@@ -53,6 +53,7 @@ struct wp {
 #ifdef PML_TEST_HOOKS
 	bool no_rearm;		/* negative controls */
 	bool arm_early;
+	bool keep_armed;
 #endif
 	struct pml_segments exact;
 	struct pml_set copies;	/* private copies of file pages */
@@ -72,6 +73,10 @@ struct query {
 
 /* Written since armed, in segments of which every page is armed. */
 static const struct query find_written = { .mask = PML_PAGE_WRITTEN };
+/* Armed, and there. */
+static const struct query find_armed = {
+	.inverted = PML_PAGE_WRITTEN, .mask = PML_PAGE_WRITTEN | PML_PAGE_PRESENT,
+};
 /* Pages with content of their own; markers look like swapped pages. */
 static const struct query find_content = {
 	.inverted = PML_PAGE_PFNZERO, .mask = PML_PAGE_PFNZERO,
@@ -152,17 +157,11 @@ static int arm_all(struct pml_proc *p, uint64_t start, uint64_t end)
 	return 0;
 }
 
-/*
- * A mapping that has lost its registration keeps its protection bits, also of pages
- * that were written since and are writable: to a scan they look armed, and it leaves
- * them so.  This arms them whatever they look like.
- */
-static int protect_all(struct pml_proc *p, uint64_t start, uint64_t end)
+static int set_protection(struct pml_proc *p, uint64_t start, uint64_t end, uint64_t mode)
 {
 	const struct wp *w = p->state;
 	struct uffdio_writeprotect protect = {
-		.range = { .start = start, .len = end - start },
-		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+		.range = { .start = start, .len = end - start }, .mode = mode,
 	};
 
 	while (ioctl(w->uffd, UFFDIO_WRITEPROTECT, &protect)) {
@@ -171,6 +170,42 @@ static int protect_all(struct pml_proc *p, uint64_t start, uint64_t end)
 		return errno == ENOENT ? -EPERM : -errno;
 	}
 	return 0;
+}
+
+/*
+ * A mapping that has lost its registration keeps its protection bits, also of pages
+ * that were written since and are writable: to a scan they look armed, and it leaves
+ * them so.  This arms them whatever they look like.
+ */
+static int protect_all(struct pml_proc *p, uint64_t start, uint64_t end)
+{
+	return set_protection(p, start, end, UFFDIO_WRITEPROTECT_MODE_WP);
+}
+
+/*
+ * The same, where we have armed nothing: the bits are those of a tracker before us, whose
+ * end tidied up only what was registered with it still.  Without them these pages are
+ * what they are, and get told and armed as any others.
+ */
+static int forget_armed(struct pml_proc *p, uint64_t start, uint64_t end)
+{
+	const struct wp *w = p->state;
+	const struct pml_page_region *v = vec_at(w, 0);
+	int err = 0;
+
+#ifdef PML_TEST_HOOKS
+	if (w->keep_armed)
+		return 0;
+#endif
+	while (start < end && !err) {
+		long n = scan(p, &find_armed, false, start, end, 0, VEC_LEN, 0, &start);
+
+		if (n < 0)
+			return (int)n;
+		for (long i = 0; i < n && !err; i++)
+			err = set_protection(p, v[i].start, v[i].end, 0);
+	}
+	return err;
 }
 
 static uint64_t granule(const struct pml_proc *p, const struct pml_area *a)
@@ -201,7 +236,8 @@ static int assume(struct pml_proc *p, const struct pml_area *a, uint64_t start, 
 		if (!pml_sink_room(s) || start == end)
 			return 0;
 	}
-	err = a->flags & PML_AREA_REPLACED ? protect_all(p, start, end) : 0;
+	err = a->flags & PML_AREA_REPLACED ? protect_all(p, start, end) :
+					     forget_armed(p, start, end);
 	if (!err)
 		err = arm_all(p, start, end);
 	if (err)
@@ -704,12 +740,15 @@ static int drain_fresh(struct pml_proc *p, const struct pml_area *a, uint64_t st
 	while (at < end && !err) {
 		uint64_t run_end;
 		bool exact = pml_segments_run(&w->exact, at, end, &run_end);
-
 		bool shared = at_an_end(w, a, at, &run_end);
+		bool replaced = exact && (a->flags & PML_AREA_REPLACED);
 
+		err = replaced ? 0 : forget_armed(p, at, run_end);
+		if (err)
+			return err;
 		if (!exact && !shared)
 			err = scan_hole(p, a, at, run_end, s, walk_end);
-		else if (exact && (a->flags & PML_AREA_REPLACED))
+		else if (replaced)
 			/* pages with content were here; what is here now differs */
 			err = assume(p, a, at, run_end, PML_REASON_FIRST_SIGHT, s, walk_end);
 		else if (s)
@@ -933,6 +972,7 @@ static void break_on_purpose(struct wp *w)
 
 	w->no_rearm = how && strcmp(how, "no-rearm") == 0;
 	w->arm_early = how && strcmp(how, "arm-early") == 0;
+	w->keep_armed = how && strcmp(how, "keep-armed") == 0;
 }
 #endif
 
