@@ -319,7 +319,7 @@ no_keeper()
 	! pgrep -x pml-criu >/dev/null
 }
 
-# A round that fails, by a full disk and by kill -9, loses nothing.
+# A round that fails, by a full disk, loses nothing.
 failed_rounds()
 {
 	subject_up 1 1 2000 || return
@@ -457,6 +457,7 @@ plan_hooked()
 		broken_chains wp-async
 	tap_run "the test of the patches, with a plugin of its own" patches_own
 	with_keeper wp-async "hooks: Redis: every key is right" redis_chain
+	with_keeper wp-async "hooks: a round that fails loses nothing" failed_rounds
 	plan_between wp-async
 }
 
