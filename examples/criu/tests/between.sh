@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# shellcheck disable=SC2154 # the variables are chain.sh's
+# shellcheck disable=SC2034,SC2154 # the variables are chain.sh's
 # Chains between whose rounds something happens to the processes, or that are given the
 # wrong parent.  What is restored is right, and the log says why a round was a full one.
 # Sourced by chain.sh.
