@@ -72,7 +72,8 @@ answers()
 # Where criu was, by the last line of its log.
 last_words()
 {
-	tail -n 1 "$images/2/log" 2>/dev/null | sed 's/^([0-9.]*) *//; s/0x[0-9a-f]*/N/g; s/[0-9][0-9]*/N/g'
+	tail -n 1 "$images/2/log" 2>/dev/null |
+		sed 's/^([0-9.]*) *//; s/0x[0-9a-f]*/N/g; s/[0-9][0-9]*/N/g'
 }
 
 # The process that does not answer: dead, and of which signal, or mute.
