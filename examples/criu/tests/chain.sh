@@ -451,7 +451,8 @@ hooked_tree()
 
 plan_hooked()
 {
-	with_keeper wp-async "hooks, wp-async: a tree: pre-dump x3, dump, restore: right" hooked_tree
+	with_keeper wp-async "hooks, wp-async: a tree: pre-dump x3, dump, restore: right" \
+		hooked_tree
 	with_keeper ptscan "hooks, ptscan: the same" hooked_tree
 	with_keeper wp-async "hooks: a keeper that was killed, a parent that is none" \
 		broken_chains wp-async

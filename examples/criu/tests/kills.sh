@@ -136,6 +136,7 @@ plan_criu_kills()
 		[ -z "$root" ] || subject_down
 	done
 	tap_ok "$failed" "$backend, $1: criu is killed, $n times: what lives on is restored right"
-	tap_note "$backend, $*: killed before its end, the process living on: $killed;" 		"dead or mute: $(wc -l <"$work/dead"), criu's last words:"
+	tap_note "$backend, $*: killed before its end, the process living on: $killed;" \
+		"dead or mute: $(wc -l <"$work/dead"), criu's last words:"
 	tap_note "$(sort "$work/dead" | uniq -c)"
 }

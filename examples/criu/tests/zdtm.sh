@@ -62,7 +62,8 @@ plan_zdtm()
 
 	for file in "$folder"/static/* "$folder"/transition/*; do
 		if [ "${file##*/}" = mlock_setuid ] && ! may_read_limits; then
-			tap_skip "CAP_SYS_RESOURCE is missing here" "$1: CRIU's test ${file##*/zdtm/}"
+			tap_skip "CAP_SYS_RESOURCE is missing here" \
+				"$1: CRIU's test ${file##*/zdtm/}"
 			continue
 		fi
 		with_keeper "$1" "$1: CRIU's test ${file##*/zdtm/}, three pre-dumps: as it was" \
