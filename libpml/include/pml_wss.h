@@ -261,6 +261,169 @@ int64_t pml_wss_sample(const struct pml_range *ranges, size_t nranges,
 		       const struct pml_range *population, size_t npopulation,
 		       uint32_t page_size, uint32_t samples, uint64_t seed, uint64_t *pages);
 
+/* ---- for comparison: what tells of memory that is short ---- */
+
+#define PML_WSS_FEW		32u	/* pages fetched again in a window that are noise */
+
+/** struct pml_wss_tenant - one of several that share a memory, in pages */
+struct pml_wss_tenant {
+	uint64_t anon_pages;	/* what would be lost but for swap, swapped out or not */
+	uint64_t file_pages;	/* what could be read again */
+	uint64_t idle_pages;	/* of these, not used of late */
+	uint64_t pages;		/* set: what it is to be given */
+};
+
+/** constants pml_wss_mpa - what it returns */
+#define PML_WSS_BELOW		0	/* all of it fits */
+#define PML_WSS_AT		1	/* it fits without some of the files */
+#define PML_WSS_ABOVE		2	/* it does not fit */
+
+/**
+ * pml_wss_mpa - share a memory as memory-pressure-aware ballooning does
+ * @tenants: those who share it; pages is set in each
+ * @ntenants: how many
+ * @memory_pages: what they share
+ *
+ * For comparison: it takes all that a tenant has for needed, as far as it is no file.
+ * Below the memory's size each gets what it has, and an equal part of the rest; at it,
+ * all but the files that were not used of late, or a part of the others; above it, a part
+ * of the memory in proportion.  What is given is the memory, less a few pages by rounding.
+ *
+ * Return: PML_WSS_BELOW, PML_WSS_AT or PML_WSS_ABOVE; -EINVAL nothing to share, or more
+ * pages than can be.
+ */
+int pml_wss_mpa(struct pml_wss_tenant *tenants, size_t ntenants, uint64_t memory_pages);
+
+/** struct pml_wss_cache_look - a memory and an exclusive cache behind it, at one moment */
+struct pml_wss_cache_look {
+	uint64_t resident;	/* pages in the memory */
+	uint64_t stored;	/* pages in the cache */
+	uint64_t hits;		/* pages that ever came back from the cache */
+	uint64_t refaults;	/* pages that ever came back, from wherever */
+};
+
+/** constants pml_wss_cache - the flags */
+#define PML_WSS_AT_LEAST	1u	/* pages came back that the cache did not have */
+
+/** struct pml_wss_cache - what the hits of a cache tell of a working set, in pages */
+struct pml_wss_cache {
+	size_t size;		/* sizeof(struct pml_wss_cache), set by the caller */
+	uint64_t pages;		/* the working set; 0: not known */
+	uint64_t more_pages;	/* of it, what the memory is too small by */
+	uint64_t hits;		/* in the window */
+	uint64_t misses;	/* in the window: what the cache did not have */
+	uint32_t flags;		/* PML_WSS_AT_LEAST */
+};
+
+/**
+ * pml_wss_exclusive - a working set from the hits of an exclusive cache
+ * @looks: one look an epoch, the oldest first: one more than the window has epochs
+ * @nlooks: how many, at least 2
+ * @cache: filled, as far as its size says
+ *
+ * For comparison: what is in memory, and what came back from the cache in the window but
+ * no more than the cache has, since a page is in one of them only.  What came back twice
+ * counts twice.  Of a memory that is large enough it tells nothing, not even how large.
+ *
+ * Return: 0; -ENODATA next to nothing came back: the memory is not short; -EINVAL.
+ */
+int pml_wss_exclusive(const struct pml_wss_cache_look *looks, size_t nlooks,
+		      struct pml_wss_cache *cache);
+
+/** struct pml_wss_place - pages, and whether they are swapped out */
+struct pml_wss_place {
+	uint64_t start;
+	uint64_t end;		/* exclusive */
+	uint32_t pid;
+	uint32_t swapped;	/* 1: swapped out; 0: in memory */
+};
+
+/**
+ * struct pml_wss_geiger_options - how to estimate from swapping
+ *
+ * Whatever is zero has its default.
+ */
+struct pml_wss_geiger_options {
+	size_t size;		/* sizeof(struct pml_wss_geiger_options) */
+	uint32_t window;	/* epochs, 1 to 64; 0: 8 */
+	uint32_t missed_permille; /* of what came back, what may still be missed; 0: 50 */
+	uint32_t page_size;	/* 0: the machine's */
+	size_t max_memory;	/* bytes for its tables; 0: 256 MiB */
+};
+
+struct pml_wss_geiger;
+
+/**
+ * pml_wss_geiger_open - make an estimator that goes by what is swapped
+ * @out: set to the new estimator, or to NULL
+ * @options: how to estimate; NULL: all defaults
+ *
+ * It keeps 32 bytes, twice, for each run of pages that were swapped out together.
+ *
+ * Return: 0; -EINVAL an option is out of range; -ENOMEM.
+ */
+int pml_wss_geiger_open(struct pml_wss_geiger **out,
+			const struct pml_wss_geiger_options *options);
+
+/**
+ * pml_wss_geiger_close - end it
+ * @g: the estimator, or NULL
+ */
+void pml_wss_geiger_close(struct pml_wss_geiger *g);
+
+/**
+ * pml_wss_geiger_add - take in where the pages are at the end of an epoch
+ * @g: the estimator
+ * @places: what is in memory and what is swapped out, by pid, then by address; pages
+ *          that are nowhere are left out
+ * @nplaces: how many
+ *
+ * A page that was swapped out and is in memory came back; one that is nowhere has been
+ * given up.  What goes and comes back within one epoch is not seen.
+ *
+ * Return: 0; -EINVAL they are not sorted, or overlap; -ENOMEM; on failure nothing is
+ * taken in.
+ */
+int pml_wss_geiger_add(struct pml_wss_geiger *g, const struct pml_wss_place *places,
+		       size_t nplaces);
+
+/** struct pml_wss_geiger_estimate - the working set by what came back, in pages */
+struct pml_wss_geiger_estimate {
+	size_t size;		/* sizeof(struct pml_wss_geiger_estimate), set by the caller */
+	uint64_t epochs;	/* so far */
+	uint64_t pages;		/* the working set; 0: not known */
+	uint64_t more_pages;	/* of it, what the memory is too small by */
+	uint64_t resident_pages; /* in memory now ... */
+	uint64_t swapped_pages;	/* ... and swapped out */
+	uint64_t went_pages;	/* swapped out in the window ... */
+	uint64_t came_pages;	/* ... and come back */
+	uint64_t memory_bytes;	/* what its tables take now */
+};
+
+/**
+ * pml_wss_geiger_get - the estimate as of the last epoch
+ * @g: the estimator
+ * @estimate: filled, as far as its size says, whatever is returned
+ *
+ * What is in memory, and the smallest addition that would have kept nearly all that came
+ * back; weights of what came back halve with every window.  Of a memory that is large
+ * enough it tells nothing, not even how large.
+ *
+ * Return: 0; -ENODATA next to nothing came back: the memory is not short; -EINVAL.
+ */
+int pml_wss_geiger_get(const struct pml_wss_geiger *g,
+		       struct pml_wss_geiger_estimate *estimate);
+
+/**
+ * pml_wss_geiger_miss_ppm - what would still come back with more memory
+ * @g: the estimator
+ * @more_pages: how much more
+ *
+ * Return: parts per million of what came back, 0 to 1,000,000; -ENODATA as
+ * pml_wss_geiger_get() does.
+ */
+int64_t pml_wss_geiger_miss_ppm(const struct pml_wss_geiger *g, uint64_t more_pages);
+
 #pragma GCC visibility pop
 
 #ifdef __cplusplus

@@ -51,20 +51,30 @@ static uint64_t size_of(uint32_t index)
 	return (1ull << power) + steps * ((1ull << power) / PML_REUSE_STEPS);
 }
 
+void pml_reuse_decay(struct pml_reuse *u, double factor)
+{
+	for (uint32_t i = 0; i < PML_REUSE_SIZES; i++)
+		u->weight[i] *= factor;
+	u->sum *= factor;
+}
+
+void pml_reuse_note(struct pml_reuse *u, uint64_t pages, uint64_t touches)
+{
+	u->weight[index_of(pages)] += (double)touches;
+	u->sum += (double)touches;
+}
+
 void pml_reuse_add(struct pml_reuse *u, const struct pml_heat *h)
 {
 	struct ages ages = { 0 };
 	uint64_t distinct;
 
 	pml_heat_walk(h, note, &ages);
-	for (uint32_t i = 0; i < PML_REUSE_SIZES; i++)
-		u->weight[i] *= DECAY;
-	u->sum *= DECAY;
+	pml_reuse_decay(u, DECAY);
 	distinct = ages.seen[0];
 	for (uint32_t gap = 1; gap < PML_HEAT_EPOCHS; gap++) {
 		distinct += ages.seen[gap];
-		u->weight[index_of(distinct)] += (double)ages.again[gap];
-		u->sum += (double)ages.again[gap];
+		pml_reuse_note(u, distinct, ages.again[gap]);
 	}
 }
 

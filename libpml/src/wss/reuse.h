@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How much other memory is touched between two touches of a page: the weights
- * that a miss-ratio curve is read from.  wss.c owns one.
+ * that a miss-ratio curve is read from.  wss.c owns one, and geiger.c one of what is
+ * fetched from swap.
  */
 #ifndef PML_WSS_REUSE_H
 #define PML_WSS_REUSE_H
@@ -16,6 +17,12 @@ struct pml_reuse {
 	double weight[PML_REUSE_SIZES];	/* of touches, by the memory they ask for */
 	double sum;
 };
+
+/* All that is known weighs less by this factor. */
+void pml_reuse_decay(struct pml_reuse *u, double factor);
+
+/* So many touches ask for that much memory. */
+void pml_reuse_note(struct pml_reuse *u, uint64_t pages, uint64_t touches);
 
 /* The epoch under way in @h is complete: its touches are taken in. */
 void pml_reuse_add(struct pml_reuse *u, const struct pml_heat *h);

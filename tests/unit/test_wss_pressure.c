@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_wss_pressure.c - what is estimated from memory that is short: a memory that drops
+ * the page used longest ago is simulated under loads whose working set is known, and the
+ * estimators geiger and exclusive-cache are shown what comes and goes; mpa shares.  Run
+ * by CTest.
+ */
+#include "pml_wss.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAGE 4096ull
+#define BASE 0x500000000ull
+#define PAGES 1600u
+#define EPOCHS 40u
+#define NOWHERE 0u
+#define RESIDENT 1u
+#define SWAPPED 2u
+
+/* ---- a memory that drops the page used longest ago ---- */
+
+struct memory {
+	unsigned char where[PAGES];
+	uint64_t used[PAGES];	/* when last */
+	uint64_t now;
+	unsigned int size;
+	unsigned int resident;
+	uint64_t refaults;
+};
+
+static struct memory memory;
+
+static void begin(unsigned int size)
+{
+	memory = (struct memory){ .size = size };
+}
+
+static void drop_oldest(void)
+{
+	unsigned int oldest = PAGES;
+
+	for (unsigned int i = 0; i < PAGES; i++)
+		if (memory.where[i] == RESIDENT &&
+		    (oldest == PAGES || memory.used[i] < memory.used[oldest]))
+			oldest = i;
+	memory.where[oldest] = SWAPPED;
+	memory.resident--;
+}
+
+static void touch(unsigned int page)
+{
+	memory.used[page] = ++memory.now;
+	if (memory.where[page] == RESIDENT)
+		return;
+	memory.refaults += memory.where[page] == SWAPPED;
+	if (memory.resident == memory.size)
+		drop_oldest();
+	memory.where[page] = RESIDENT;
+	memory.resident++;
+}
+
+static void touch_all(unsigned int pages)
+{
+	for (unsigned int i = 0; i < pages; i++)
+		touch(i);
+}
+
+static unsigned int count(unsigned char where)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < PAGES; i++)
+		n += memory.where[i] == where;
+	return n;
+}
+
+static int show(struct pml_wss_geiger *g)
+{
+	static struct pml_wss_place places[PAGES];
+	size_t n = 0;
+
+	for (unsigned int i = 0; i < PAGES; i++) {
+		if (memory.where[i] == NOWHERE)
+			continue;
+		places[n++] = (struct pml_wss_place){
+			BASE + i * PAGE, BASE + (i + 1) * PAGE, 7, memory.where[i] == SWAPPED,
+		};
+	}
+	return pml_wss_geiger_add(g, places, n);
+}
+
+static struct pml_wss_geiger *open_geiger(void)
+{
+	struct pml_wss_geiger *g;
+
+	cr_assert_eq(pml_wss_geiger_open(&g, NULL), 0);
+	return g;
+}
+
+static struct pml_wss_geiger_estimate estimate_of(const struct pml_wss_geiger *g, int want)
+{
+	struct pml_wss_geiger_estimate e = { .size = sizeof(e) };
+
+	cr_assert_eq(pml_wss_geiger_get(g, &e), want);
+	return e;
+}
+
+/* Goes round the first @pages, @a_epoch at a time, after all 1,600 were touched once. */
+static struct pml_wss_geiger *go_round(unsigned int pages, unsigned int a_epoch)
+{
+	struct pml_wss_geiger *g = open_geiger();
+	unsigned int at = 0;
+
+	touch_all(PAGES);
+	for (unsigned int epoch = 0; epoch < EPOCHS; epoch++) {
+		for (unsigned int i = 0; i < a_epoch; i++)
+			touch(at++ % pages);
+		cr_assert_eq(show(g), 0);
+	}
+	return g;
+}
+
+/* Touches @a_epoch of the first @pages at random. */
+static struct pml_wss_geiger *go_anywhere(unsigned int pages, unsigned int a_epoch)
+{
+	struct pml_wss_geiger *g = open_geiger();
+	unsigned int seed = 1;
+
+	touch_all(PAGES);
+	/* what is left of the beginning has gone by then */
+	for (unsigned int i = 0; i < 10 * pages; i++)
+		touch((unsigned int)rand_r(&seed) % pages);
+	memory.refaults = 0;
+	for (unsigned int epoch = 0; epoch < EPOCHS; epoch++) {
+		for (unsigned int i = 0; i < a_epoch; i++)
+			touch((unsigned int)rand_r(&seed) % pages);
+		cr_assert_eq(show(g), 0);
+	}
+	return g;
+}
+
+static void between(uint64_t value, uint64_t low, uint64_t high)
+{
+	cr_assert(value >= low && value <= high, "%lu is not in %lu to %lu", value, low, high);
+}
+
+/* ---- geiger ---- */
+
+Test(geiger, a_round_that_does_not_fit_is_found, .description =
+     "960 pages by turns in a memory of 640 and of 480, whatever else is swapped out")
+{
+	static const unsigned int sizes[] = { 640, 480 };
+
+	for (unsigned int i = 0; i < 2; i++) {
+		struct pml_wss_geiger *g;
+
+		begin(sizes[i]);
+		g = go_round(960, 160);
+		between(estimate_of(g, 0).pages, 950, 1030);
+		pml_wss_geiger_close(g);
+	}
+}
+
+Test(geiger, an_epoch_of_several_rounds_is_found_too, .description =
+     "960 pages more than twice an epoch")
+{
+	struct pml_wss_geiger *g;
+
+	begin(640);
+	g = go_round(960, 2100);
+	between(estimate_of(g, 0).pages, 940, 1030);
+	pml_wss_geiger_close(g);
+}
+
+Test(geiger, pages_at_random_are_found, .description =
+     "800 pages at random in a memory of 640; 800 others are out and stay there")
+{
+	struct pml_wss_geiger *g;
+
+	begin(640);
+	g = go_anywhere(800, 400);
+	between(estimate_of(g, 0).pages, 740, 850);
+	pml_wss_geiger_close(g);
+}
+
+Test(geiger, its_curve_is_that_of_larger_memories, .description =
+     "refaults of memories of 640, 680 and 720 pages are in the ratio that it foretells")
+{
+	struct pml_wss_geiger *g;
+	uint64_t refaults;
+
+	begin(640);
+	g = go_anywhere(800, 100);
+	refaults = memory.refaults;
+	cr_assert_eq(pml_wss_geiger_miss_ppm(g, 0), 1000000);
+	cr_assert_eq(pml_wss_geiger_miss_ppm(g, 1000), 0);
+	for (unsigned int more = 40; more <= 80; more += 40) {
+		int64_t foretold = pml_wss_geiger_miss_ppm(g, more);
+
+		begin(640 + more);
+		pml_wss_geiger_close(go_anywhere(800, 100));
+		between((uint64_t)foretold / 10000, memory.refaults * 100 / refaults - 15,
+			memory.refaults * 100 / refaults + 25);
+	}
+	pml_wss_geiger_close(g);
+}
+
+/* The known failure: without pressure there is nothing to go by. */
+Test(geiger, a_memory_that_is_large_enough_gives_no_number, .description =
+     "100 pages or 600 in a memory of 640: neither is told")
+{
+	for (unsigned int pages = 100; pages <= 600; pages += 500) {
+		struct pml_wss_geiger *g;
+		struct pml_wss_geiger_estimate e;
+
+		begin(640);
+		g = go_round(pages, 3 * pages);
+		e = estimate_of(g, -ENODATA);
+		cr_assert_eq(e.pages, 0);
+		cr_assert_eq(e.resident_pages, 640);
+		cr_assert_eq(e.swapped_pages, PAGES - 640);
+		cr_assert_eq(pml_wss_geiger_miss_ppm(g, 0), -ENODATA);
+		pml_wss_geiger_close(g);
+	}
+}
+
+Test(geiger, pressure_that_has_gone_is_forgotten, .description =
+     "once the memory is large enough, no more than a window later it says so")
+{
+	struct pml_wss_geiger *g;
+
+	begin(640);
+	g = go_round(960, 160);
+	memory.size = PAGES;
+	for (unsigned int epoch = 0; epoch < 10; epoch++) {
+		touch_all(960);
+		cr_assert_eq(show(g), 0);
+		if (epoch < 8)
+			between(estimate_of(g, 0).pages, 900, PAGES);
+	}
+	estimate_of(g, -ENODATA);
+	pml_wss_geiger_close(g);
+}
+
+Test(geiger, what_is_given_up_did_not_come_back, .description =
+     "swapped pages that are unmapped are no refaults, and not out any more")
+{
+	struct pml_wss_geiger *g;
+	struct pml_wss_geiger_estimate e;
+
+	begin(640);
+	g = go_round(100, 100);
+	for (unsigned int i = 0; i < PAGES; i++)
+		if (memory.where[i] == SWAPPED)
+			memory.where[i] = NOWHERE;
+	cr_assert_eq(show(g), 0);
+	e = estimate_of(g, -ENODATA);
+	cr_assert_eq(e.came_pages, 0);
+	cr_assert_eq(e.swapped_pages, 0);
+	pml_wss_geiger_close(g);
+}
+
+/* A reference so plain that it is evidently right: counts of pages that move at random. */
+Test(geiger, counts_are_those_of_a_plain_reference, .description =
+     "went, came, resident and swapped of pages in two processes that move at random")
+{
+	struct pml_wss_geiger_options o = { .size = sizeof(o), .window = 64 };
+	struct pml_wss_place places[2 * 300];
+	unsigned char where[2][300] = { 0 }, before[2][300];
+	struct pml_wss_geiger *g;
+	uint64_t went = 0, came = 0;
+	unsigned int seed = 3;
+
+	cr_assert_eq(pml_wss_geiger_open(&g, &o), 0);
+	for (unsigned int epoch = 0; epoch < 60; epoch++) {
+		struct pml_wss_geiger_estimate e = { .size = sizeof(e) };
+		uint64_t swapped = 0, resident = 0;
+		size_t n = 0;
+
+		memcpy(before, where, sizeof(where));
+		for (unsigned int pid = 0; pid < 2; pid++) {
+			for (unsigned int i = 0; i < 300;) {
+				unsigned int end = i + 1 + (unsigned int)rand_r(&seed) % 20;
+				unsigned char now = (unsigned char)((unsigned int)rand_r(&seed) % 3);
+				unsigned int first = i;
+
+				for (; i < end && i < 300; i++) {
+					where[pid][i] = now;
+					went += epoch && now == SWAPPED && before[pid][i] != SWAPPED;
+					came += now == RESIDENT && before[pid][i] == SWAPPED;
+					swapped += now == SWAPPED;
+					resident += now == RESIDENT;
+				}
+				if (now != NOWHERE)
+					places[n++] = (struct pml_wss_place){
+						BASE + first * PAGE, BASE + i * PAGE, pid + 5,
+						now == SWAPPED };
+			}
+		}
+		cr_assert_eq(pml_wss_geiger_add(g, places, n), 0);
+		pml_wss_geiger_get(g, &e);
+		cr_assert_eq(e.went_pages, went, "epoch %u: %lu, %lu", epoch, e.went_pages, went);
+		cr_assert_eq(e.came_pages, came);
+		cr_assert_eq(e.swapped_pages, swapped);
+		cr_assert_eq(e.resident_pages, resident);
+	}
+	pml_wss_geiger_close(g);
+}
+
+Test(geiger, bad_input_changes_nothing, .description =
+     "what is not sorted, overlaps, or is too much is refused, and the next look is fine")
+{
+	struct pml_wss_geiger_options o = { .size = sizeof(o), .max_memory = 1 << 17 };
+	struct pml_wss_place wrong[] = { { BASE, BASE + 2 * PAGE, 1, 1 },
+					 { BASE + PAGE, BASE + 3 * PAGE, 1, 0 } };
+	struct pml_wss_place pids[] = { { BASE, BASE + PAGE, 2, 1 }, { BASE, BASE + PAGE, 1, 0 } };
+	struct pml_wss_place empty = { BASE, BASE, 1, 1 };
+	static struct pml_wss_place many[8000];
+	struct pml_wss_geiger_estimate e = { .size = sizeof(e) };
+	struct pml_wss_geiger *g;
+
+	cr_assert_eq(pml_wss_geiger_open(&g, &o), 0);
+	cr_assert_eq(pml_wss_geiger_add(g, wrong, 2), -EINVAL);
+	cr_assert_eq(pml_wss_geiger_add(g, pids, 2), -EINVAL);
+	cr_assert_eq(pml_wss_geiger_add(g, &empty, 1), -EINVAL);
+	for (unsigned int i = 0; i < 8000; i++)
+		many[i] = (struct pml_wss_place){ BASE + 2 * i * PAGE, BASE + (2 * i + 1) * PAGE,
+						  1, 1 };
+	cr_assert_eq(pml_wss_geiger_add(g, many, 8000), -ENOMEM);
+	cr_assert_eq(pml_wss_geiger_add(g, many, 100), 0);
+	cr_assert_eq(pml_wss_geiger_get(g, &e), -ENODATA);
+	cr_assert_eq(e.epochs, 1);
+	cr_assert_eq(e.swapped_pages, 100);
+	pml_wss_geiger_close(g);
+	pml_wss_geiger_close(NULL);
+	o.window = 65;
+	cr_assert_eq(pml_wss_geiger_open(&g, &o), -EINVAL);
+	o = (struct pml_wss_geiger_options){ .size = sizeof(o), .page_size = 3000 };
+	cr_assert_eq(pml_wss_geiger_open(&g, &o), -EINVAL);
+}
+
+/* ---- the exclusive cache ---- */
+
+#define WINDOW 8u
+
+static struct pml_wss_cache_look looks[EPOCHS + 1];
+
+/* Goes round @pages, @a_epoch at a time, in a memory with a cache behind it that has all
+ * that is out. */
+static void go_round_cached(unsigned int pages, unsigned int a_epoch)
+{
+	unsigned int at = 0;
+
+	touch_all(PAGES);
+	for (unsigned int epoch = 0; epoch <= EPOCHS; epoch++) {
+		for (unsigned int i = 0; i < a_epoch; i++)
+			touch(at++ % pages);
+		looks[epoch] = (struct pml_wss_cache_look){
+			count(RESIDENT), count(SWAPPED), memory.refaults, memory.refaults };
+	}
+}
+
+static struct pml_wss_cache cache_of(int want)
+{
+	struct pml_wss_cache c = { .size = sizeof(c) };
+
+	cr_assert_eq(pml_wss_exclusive(&looks[EPOCHS - WINDOW], WINDOW + 1, &c), want);
+	return c;
+}
+
+Test(exclusive, hits_tell_what_is_missing, .description =
+     "320 pages come back once in the window, of 960 that are out: 960 are worked with")
+{
+	begin(640);
+	go_round_cached(960, 40);
+	between(cache_of(0).pages, 955, 965);
+	cr_assert_eq(cache_of(0).flags, 0);
+}
+
+Test(exclusive, it_says_no_more_than_there_is, .description =
+     "however often the same pages come back")
+{
+	begin(640);
+	go_round_cached(960, 3000);
+	cr_assert_eq(cache_of(0).pages, PAGES);
+}
+
+/* The known failure, as geiger's. */
+Test(exclusive, a_memory_that_is_large_enough_gives_no_number, .description =
+     "100 pages or 600 in a memory of 640: neither is told")
+{
+	for (unsigned int pages = 100; pages <= 600; pages += 500) {
+		begin(640);
+		go_round_cached(pages, 1000);
+		cr_assert_eq(cache_of(-ENODATA).pages, 0);
+	}
+}
+
+Test(exclusive, what_the_cache_did_not_have_is_told, .description =
+     "pages that came back from elsewhere: the estimate is a lower bound")
+{
+	begin(640);
+	go_round_cached(960, 40);
+	for (unsigned int i = 0; i <= EPOCHS; i++) {
+		looks[i].hits /= 2;
+		looks[i].stored /= 2;
+	}
+	cr_assert_eq(cache_of(0).flags, PML_WSS_AT_LEAST);
+	between(cache_of(0).misses, 155, 165);
+	/* counters that begin anew are no hits */
+	looks[EPOCHS].hits = 0;
+	looks[EPOCHS].refaults = 0;
+	between(cache_of(0).hits, 135, 145);
+	cr_assert_eq(pml_wss_exclusive(looks, 1, &(struct pml_wss_cache){ .size = 8 }), -EINVAL);
+}
+
+/* ---- mpa ---- */
+
+static void shared(int want, uint64_t pages, uint64_t a, uint64_t b)
+{
+	/* anonymous, of files, of these idle */
+	struct pml_wss_tenant t[2] = { { 300, 100, 50, 0 }, { 100, 300, 300, 0 } };
+
+	cr_assert_eq(pml_wss_mpa(t, 2, pages), want);
+	cr_assert(t[0].pages == a && t[1].pages == b, "%lu and %lu of %lu", t[0].pages,
+		  t[1].pages, pages);
+}
+
+Test(mpa, shares_follow_the_pressure, .description =
+     "an equal part of the rest; then less idle files, less files, less memory")
+{
+	shared(PML_WSS_BELOW, 1000, 500, 500);
+	shared(PML_WSS_BELOW, 800, 400, 400);
+	shared(PML_WSS_AT, 625, 375, 250);
+	shared(PML_WSS_AT, 450, 350, 100);
+	shared(PML_WSS_AT, 425, 325, 100);
+	shared(PML_WSS_AT, 400, 300, 100);
+	shared(PML_WSS_ABOVE, 200, 150, 50);
+}
+
+Test(mpa, never_more_is_given_than_there_is, .description =
+     "and next to nothing is kept back; of tenants at random")
+{
+	struct pml_wss_tenant t[9];
+	unsigned int seed = 5;
+
+	for (unsigned int round = 0; round < 2000; round++) {
+		size_t n = 1 + (unsigned int)rand_r(&seed) % 9;
+		uint64_t memory_pages = 1 + (unsigned int)rand_r(&seed) % 5000, sum = 0;
+
+		for (size_t i = 0; i < n; i++)
+			t[i] = (struct pml_wss_tenant){ (unsigned int)rand_r(&seed) % 500,
+							(unsigned int)rand_r(&seed) % 500,
+							(unsigned int)rand_r(&seed) % 700, 0 };
+		cr_assert_geq(pml_wss_mpa(t, n, memory_pages), 0);
+		for (size_t i = 0; i < n; i++)
+			sum += t[i].pages;
+		between(sum, memory_pages < 3 * n ? 0 : memory_pages - 3 * n, memory_pages);
+	}
+	cr_assert_eq(pml_wss_mpa(t, 0, 100), -EINVAL);
+	cr_assert_eq(pml_wss_mpa(t, 1, 0), -EINVAL);
+	t[0].anon_pages = UINT64_MAX;
+	t[1].anon_pages = 1;
+	cr_assert_eq(pml_wss_mpa(t, 2, 100), -EINVAL);
+}
