@@ -4,7 +4,8 @@
  * from the epochs of a tracker, whatever its back-end.
  *
  * Who uses it: `pml wss`, and any program that sizes memory by what is used.
- * It needs results alone, and touches neither the tracker nor the target.
+ * It needs results alone, and touches neither the tracker nor the target; only
+ * pml_wss_places() looks at a process.
  *
  * The words
  *   window     the last n epochs.
@@ -26,6 +27,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "pml.h"
 
@@ -337,6 +339,21 @@ struct pml_wss_place {
 	uint32_t pid;
 	uint32_t swapped;	/* 1: swapped out; 0: in memory */
 };
+
+/**
+ * pml_wss_places - where the pages of a process are
+ * @pid: the process; its pagemap must be readable
+ * @places: filled, sorted by address, with the first @room of them
+ * @room: how many fit; 0: they are only counted
+ *
+ * Pages of files that are not in memory are left out, and so is what is shared and
+ * swapped out: the kernel tells of neither.  Not for a thread that others wait for: it
+ * takes memory, and time in proportion to what is mapped.
+ *
+ * Return: how many there are, which may be more than @room; -ESRCH there is no such
+ * process; -EACCES or another error.
+ */
+int64_t pml_wss_places(pid_t pid, struct pml_wss_place *places, size_t room);
 
 /**
  * struct pml_wss_geiger_options - how to estimate from swapping

@@ -88,6 +88,10 @@ def test_wss_targets():
     check_usage(run("wss", "--apply", "--active", "--cgroup", "/x", "--estimator", "written"),
                 "--apply", "pml")
     check_usage(run("wss", *(["--cgroup", "/x"] * 65)), "too many")
+    for name in ("mpa", "exclusive-cache"):
+        check_usage(run("wss", "--estimator", name, *own), name, "--cgroup")
+        check_usage(run("wss", "--estimator", name, "--active", "--cgroup", "/x"), "--active")
+    check_usage(run("wss", "--estimator", "geiger", "--range", "1000-2000", *own), "--range")
 
 
 def test_wss_numbers():
@@ -96,6 +100,7 @@ def test_wss_numbers():
     for option, texts in (("--window", ("0", "65", "-1", "x", "")),
                           ("--threshold", ("0", "9", "65", "x")),
                           ("--floor", ("0", "-1", "x")),
+                          ("--memory", ("0", "-1", "x", "1073741825")),
                           ("--samples", ("0", "1000001", "x"))):
         for text in texts:
             check_usage(run("wss", option, text, *own), option)
@@ -105,6 +110,8 @@ def test_wss_numbers():
     check_usage(run("wss", "--range", "1000-2000", "--", "true"), "-p PID")
     check_usage(run("wss", "--window", "4", "--threshold", "5", *own), "--threshold 5")
     check_usage(run("wss", "--window", "4", "-p", os.getpid()), "--estimator pml")
+    check_usage(run("wss", "--threshold", "4", "-p", os.getpid()), "--estimator pml")
+    check_usage(run("wss", "--memory", "4", *own), "--estimator mpa")
 
 
 def test_no_cgroup():
@@ -113,6 +120,10 @@ def test_no_cgroup():
         result = run("wss", "--cgroup", path, "-n", 1)
         check(result.returncode == 1, path, result.returncode)
         check_message(result.stderr, "cgroup v2")
+        for name in ("mpa", "exclusive-cache", "geiger"):
+            result = run("wss", "--cgroup", path, "--estimator", name, "-n", 1)
+            check(result.returncode == 1, name, path, result.returncode)
+            check_message(result.stderr, "cgroup v2")
 
 
 def test_no_process():

@@ -154,6 +154,38 @@ def test_committed():
         check(line["pid"] is None and line["wss_bytes"] > 0, line)
 
 
+def check_no_pressure(line):
+    check_line(line, "geiger")
+    for key in ("wss_bytes", "more_bytes", "dirty_bytes", "read_bytes"):
+        check(line[key] is None, line)
+    check(line["came_pages"] == 0 and not line["at_least"], line)
+
+
+def test_geiger():
+    """Of a process that never swaps geiger says that it knows nothing, and no number."""
+    with Writer(2048) as writer, Tracker("-p", writer.pid, "-i", 0.05, "--estimator", "geiger",
+                                         command="wss") as tracker:
+        for _ in range(3):
+            writer.write(range(2048))
+            line = tracker.epoch()
+            check_no_pressure(line)
+            check(line["pid"] == writer.pid and line["rss_bytes"] >= 2048 * PAGE, line)
+        status, err = tracker.interrupt()
+        check(status == 0, status, err)
+    result = run("wss", "-i", 0.02, "--estimator", "geiger", "--json", "--", "sleep", 0.2)
+    check(result.returncode == 0, result.stderr)
+    for line in map(json.loads, result.stdout.splitlines()):
+        check_no_pressure(line)
+    with Writer(16) as writer, Tracker("-p", writer.pid, "-i", 0.05, "--estimator", "geiger",
+                                       command="wss") as tracker:
+        tracker.epoch()
+        writer.popen.kill()
+        writer.popen.wait()
+        status, err = tracker.end()
+        check(status == 1, status)
+        check_message(err, "exited")
+
+
 def make_cgroups(*names):
     """Cgroups of v2 that are there for this test alone."""
     with open("/proc/self/mounts", encoding="ascii") as mounts:

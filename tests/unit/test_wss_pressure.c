@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define PAGE 4096ull
 #define BASE 0x500000000ull
@@ -340,6 +342,36 @@ Test(geiger, bad_input_changes_nothing, .description =
 	cr_assert_eq(pml_wss_geiger_open(&g, &o), -EINVAL);
 	o = (struct pml_wss_geiger_options){ .size = sizeof(o), .page_size = 3000 };
 	cr_assert_eq(pml_wss_geiger_open(&g, &o), -EINVAL);
+}
+
+Test(geiger, a_process_shows_what_it_has, .description =
+     "every second page of a mapping was written: these are in memory, the others nowhere")
+{
+	static struct pml_wss_place places[65536];
+	unsigned char *m = mmap(NULL, 200 * PAGE, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t seen = 0, start = (uintptr_t)m;
+	int64_t n;
+
+	cr_assert_neq(m, MAP_FAILED);
+	cr_assert_eq(madvise(m, 200 * PAGE, MADV_NOHUGEPAGE), 0);
+	for (unsigned int i = 0; i < 200; i += 2)
+		m[i * PAGE] = 1;
+	n = pml_wss_places(getpid(), places, 65536);
+	cr_assert(n > 100 && n < 65536, "%ld", (long)n);
+	for (int64_t i = 0; i < n; i++) {
+		cr_assert_eq(places[i].pid, (uint32_t)getpid());
+		cr_assert(!i || places[i - 1].end <= places[i].start);
+		if (places[i].start < start || places[i].end > start + 200 * PAGE)
+			continue;
+		cr_assert_eq(places[i].end - places[i].start, PAGE);
+		cr_assert_eq((places[i].start - start) / PAGE % 2, 0);
+		seen++;
+	}
+	cr_assert_eq(seen, 100);
+	cr_assert_gt(pml_wss_places(getpid(), NULL, 0), 100);
+	cr_assert_eq(pml_wss_places(INT32_MAX - 1, places, 1), -ESRCH);
+	munmap(m, 200 * PAGE);
 }
 
 /* ---- the exclusive cache ---- */

@@ -46,7 +46,7 @@ _pml()
 		return
 		;;
 	--estimator)
-		_pml_words "referenced written pml sampling committed zballoond" "$current"
+		_pml_words "referenced written pml sampling committed zballoond mpa exclusive-cache geiger" "$current"
 		return
 		;;
 	--cgroup)
@@ -57,14 +57,14 @@ _pml()
 		mapfile -t COMPREPLY < <(compgen -f -- "$current")
 		return
 		;;
-	-i | --interval | -n | --epochs | --window | --threshold | --samples | --floor)
+	-i | --interval | -n | --epochs | --window | --threshold | --memory | --samples | --floor)
 		return
 		;;
 	esac
 	case $command in
 	info) _pml_words "--json --help" "$current" ;;
 	dirty) _pml_words "$track --ranges --by-mapping --adaptive --adaptive=verify" "$current" ;;
-	wss) _pml_words "$track --range --cgroup --system --estimator --window --threshold --samples --apply --active --floor --plot" "$current" ;;
+	wss) _pml_words "$track --range --cgroup --system --estimator --window --threshold --memory --samples --apply --active --floor --plot" "$current" ;;
 	detach) _pml_words "-p --pid --help" "$current" ;;
 	esac
 }

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cgroup_file.h"
 #include "limit.h"
 #include "say.h"
 
@@ -28,27 +29,9 @@
 
 /* ---- files ---- */
 
-static int read_text(int directory, const char *name, char *text, size_t size)
-{
-	int fd = openat(directory, name, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	n = read(fd, text, size - 1);
-	if (n < 0) {
-		n = -errno;
-		close(fd);
-		return (int)n;
-	}
-	close(fd);
-	text[n] = '\0';
-	return 0;
-}
-
 static int read_high(int directory, char text[32])
 {
-	int rc = read_text(directory, "memory.high", text, 32);
+	int rc = cgroup_read(directory, "memory.high", text, 32);
 
 	if (rc == 0)
 		text[strcspn(text, "\n")] = '\0';
@@ -86,26 +69,13 @@ static int write_high(int directory, const char *text)
 	return (int)n;
 }
 
-/* The number behind a key, of lines "key number"; 0 if it is not there. */
-static uint64_t number_of(const char *text, const char *key)
-{
-	size_t length = strlen(key);
-
-	for (const char *line = text; line && *line; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (!strncmp(line, key, length) && line[length] == ' ')
-			return strtoull(line + length, NULL, 10);
-	}
-	return 0;
-}
-
 /* Of the line "full avg10=... total=N"; a kernel without pressure figures tells none. */
 static uint64_t stalled_of(int directory)
 {
 	char text[512] = "";
 	const char *line, *total;
 
-	if (read_text(directory, "memory.pressure", text, sizeof(text)))
+	if (cgroup_read(directory, "memory.pressure", text, sizeof(text)))
 		return 0;
 	line = strstr(text, "full ");
 	total = line ? strstr(line, "total=") : NULL;
@@ -291,19 +261,19 @@ int limit_look(struct limit *l, struct limit_look *look)
 {
 	uint64_t refaults, throttled, stalled;
 	char text[8192] = "";
-	int rc = read_text(l->directory, "memory.current", text, sizeof(text));
+	int rc = cgroup_read(l->directory, "memory.current", text, sizeof(text));
 
 	*look = (struct limit_look){ .current = strtoull(text, NULL, 10) };
 	if (rc == 0)
-		rc = read_text(l->directory, "memory.stat", text, sizeof(text));
+		rc = cgroup_read(l->directory, "memory.stat", text, sizeof(text));
 	if (rc)
 		return gone(rc);
-	refaults = number_of(text, "workingset_refault_anon") +
-		   number_of(text, "workingset_refault_file");
-	look->beside = number_of(text, "kernel") + number_of(text, "sock") +
-		       number_of(text, "active_file") + number_of(text, "file_mapped");
-	rc = read_text(l->directory, "memory.events", text, sizeof(text));
-	throttled = rc ? 0 : number_of(text, "high");
+	refaults = cgroup_number(text, "workingset_refault_anon") +
+		   cgroup_number(text, "workingset_refault_file");
+	look->beside = cgroup_number(text, "kernel") + cgroup_number(text, "sock") +
+		       cgroup_number(text, "active_file") + cgroup_number(text, "file_mapped");
+	rc = cgroup_read(l->directory, "memory.events", text, sizeof(text));
+	throttled = rc ? 0 : cgroup_number(text, "high");
 	stalled = stalled_of(l->directory);
 	look->refaults = refaults - l->refaults;
 	look->throttled = throttled - l->throttled;

@@ -3,11 +3,10 @@
  * rss.c - resident sizes, as /proc tells them.
  */
 #include <dirent.h>
-#include <fts.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
+#include "cgroup_file.h"
 #include "rss.h"
 
 uint64_t rss_of(pid_t pid)
@@ -63,32 +62,16 @@ uint64_t rss_of_tree(pid_t pid)
 	return sum;
 }
 
-static uint64_t rss_of_listed(const char *procs)
+static int add_rss(void *sum, pid_t pid)
 {
-	FILE *file = fopen(procs, "re");
-	uint64_t sum = 0;
-	int pid;
-
-	if (!file)
-		return 0;
-	while (fscanf(file, "%d", &pid) == 1)
-		sum += rss_of(pid);
-	fclose(file);
-	return sum;
+	*(uint64_t *)sum += rss_of(pid);
+	return 0;
 }
 
 uint64_t rss_of_cgroup(const char *path)
 {
-	char *roots[] = { (char *)path, NULL };
-	FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOSTAT | FTS_NOCHDIR, NULL);
 	uint64_t sum = 0;
-	FTSENT *entry;
 
-	if (!tree)
-		return 0;
-	while ((entry = fts_read(tree)))
-		if (!strcmp(entry->fts_name, "cgroup.procs"))
-			sum += rss_of_listed(entry->fts_path);
-	fts_close(tree);
+	cgroup_each(path, add_rss, &sum);
 	return sum;
 }

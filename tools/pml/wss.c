@@ -51,13 +51,17 @@ static void print_help(void)
 	      "                         (the default is the first that works here); pml: over a\n"
 	      "                         window of epochs, with a forecast and a limit; sampling:\n"
 	      "                         from random pages; committed: Committed_AS; zballoond: by\n"
-	      "                         giving a cgroup less and less, which changes it\n"
+	      "                         giving a cgroup less and less, which changes it; mpa:\n"
+	      "                         what cgroups ask for together, and each one's share;\n"
+	      "                         exclusive-cache: by what comes back from zswap; geiger: by\n"
+	      "                         what is swapped out and comes back\n"
 	      "      --apply            set the cgroups' memory.high to what they work with by the\n"
 	      "                         estimator pml, and to more where that is too little\n"
 	      "      --active           allow zballoond and --apply to limit what they measure\n"
 	      "      --floor MIB        never give less than this (a tenth of what there is)\n"
-	      "      --window N         of the estimator pml: epochs, 1 to 64 (8)\n"
+	      "      --window N         of pml, exclusive-cache and geiger: epochs, 1 to 64 (8)\n"
 	      "      --threshold M      of the estimator pml: only pages touched in M of them (1)\n"
+	      "      --memory MIB       of the estimator mpa: what is shared (the machine's memory)\n"
 	      "      --samples N        of the estimator sampling: how many pages (100)\n"
 	      "      --plot FILE        draw the curve at the end, as FILE.svg or FILE.png\n",
 	      stdout);
@@ -67,6 +71,9 @@ static int plot_sample(void *context, const struct wss_sample *s)
 {
 	struct wss_options *w = context;
 
+	/* where nothing is known there is no point */
+	if (s->unknown)
+		return 0;
 	return plot_add(&w->plot, (struct plot_point){
 		(double)s->since_start_ns / 1e9, s->wss_bytes, s->rss_bytes });
 }
@@ -141,11 +148,17 @@ static int choose_smaps(struct wss_options *w)
 	return 0;
 }
 
+/* Those that need no tracker. */
+static bool reads_numbers(enum wss_kind kind)
+{
+	return kind >= WSS_ZBALLOOND && kind < WSS_KINDS;
+}
+
 static int choose_estimator(struct wss_options *w)
 {
 	struct wss_settings *s = &w->settings;
 
-	if (s->kind == WSS_ZBALLOOND)
+	if (reads_numbers(s->kind))
 		return 0;
 	if (s->kind == WSS_COMMITTED) {
 		if (!w->system)
@@ -198,7 +211,8 @@ static int measure(struct wss_options *w)
 	struct wss_listener listener = { w, plot_sample };
 	int status;
 
-	if (w->settings.kind == WSS_COMMITTED || w->settings.from_smaps || w->ncgroups)
+	if (w->settings.kind == WSS_COMMITTED || w->settings.kind == WSS_GEIGER ||
+	    w->settings.from_smaps || w->ncgroups)
 		return wss_rounds(&w->track, &w->settings, w->cgroups, w->ncgroups,
 				  w->plot_file ? &listener : NULL);
 	if (wss_model_init(&w->model, &w->settings))
@@ -233,14 +247,15 @@ static int run(struct wss_options *w)
 
 static int option_estimator(struct wss_options *w, const char *name)
 {
-	for (enum wss_kind kind = WSS_WRITTEN; kind <= WSS_ZBALLOOND; kind++) {
+	for (enum wss_kind kind = WSS_WRITTEN; kind < WSS_KINDS; kind++) {
 		if (strcmp(name, wss_kind_name(kind)) != 0)
 			continue;
 		w->settings.kind = kind;
 		return 0;
 	}
 	return say_usage("wss", "--estimator %s: there is none of that name; give referenced, "
-			 "written, pml, sampling, committed or zballoond", name);
+			 "written, pml, sampling, committed, zballoond, mpa, exclusive-cache or "
+			 "geiger", name);
 }
 
 static int option_count(const char *option, const char *text, uint32_t most, uint32_t *value)
@@ -264,7 +279,7 @@ static int option_cgroup(struct wss_options *w, const char *path)
 	return 0;
 }
 
-enum { ESTIMATOR = TRACK_OWN, PLOT, CGROUP, SYSTEM, WINDOW, THRESHOLD, SAMPLES, APPLY,
+enum { ESTIMATOR = TRACK_OWN, PLOT, CGROUP, SYSTEM, WINDOW, THRESHOLD, MEMORY, SAMPLES, APPLY,
        ACTIVE, FLOOR, RANGE, LISTEN };
 
 static int own_option(struct wss_options *w, int c, char **argv)
@@ -286,6 +301,8 @@ static int own_option(struct wss_options *w, int c, char **argv)
 	case THRESHOLD:
 		return option_count("--threshold", optarg, PML_WSS_MAX_WINDOW,
 				    &w->settings.threshold);
+	case MEMORY:
+		return option_count("--memory", optarg, 1u << 30, &w->settings.memory_mib);
 	case SAMPLES:
 		return option_count("--samples", optarg, 1000000, &w->settings.samples);
 	case APPLY:
@@ -322,6 +339,11 @@ static int check_active(const struct wss_settings *s, size_t ncgroups)
 	return 0;
 }
 
+static bool has_window(enum wss_kind kind)
+{
+	return kind == WSS_PML || kind == WSS_EXCLUSIVE || kind == WSS_GEIGER;
+}
+
 static int check_options(const struct wss_options *w)
 {
 	uint32_t window = w->settings.window ? w->settings.window : 8;
@@ -330,8 +352,19 @@ static int check_options(const struct wss_options *w)
 		return say_usage("wss", "two targets: give either --system or --cgroup PATH");
 	if (w->track.range_end && !w->track.pid)
 		return say_usage("wss", "--range: addresses are those of one process; give -p PID");
-	if (w->settings.kind != WSS_PML && (w->settings.window || w->settings.threshold))
-		return say_usage("wss", "--window and --threshold go with --estimator pml");
+	if (w->settings.kind != WSS_PML && w->settings.threshold)
+		return say_usage("wss", "--threshold goes with --estimator pml");
+	if (w->settings.window && !has_window(w->settings.kind))
+		return say_usage("wss", "--window goes with --estimator pml, exclusive-cache and "
+				 "geiger");
+	if (w->settings.memory_mib && w->settings.kind != WSS_MPA)
+		return say_usage("wss", "--memory goes with --estimator mpa");
+	if ((w->settings.kind == WSS_MPA || w->settings.kind == WSS_EXCLUSIVE) && !w->ncgroups)
+		return say_usage("wss", "--estimator %s: it is known of cgroups only; give --cgroup "
+				 "PATH", wss_kind_name(w->settings.kind));
+	if (w->settings.kind == WSS_GEIGER && w->track.range_end)
+		return say_usage("wss", "--range: --estimator geiger is of whole processes; leave "
+				 "one of them out");
 	if (w->settings.threshold > window)
 		return say_usage("wss", "--threshold %u: no page is touched in so many of %u epochs; "
 				 "give a larger --window", w->settings.threshold, window);
@@ -348,6 +381,7 @@ int wss_command(int argc, char **argv)
 		{ "system", no_argument, NULL, SYSTEM },
 		{ "window", required_argument, NULL, WINDOW },
 		{ "threshold", required_argument, NULL, THRESHOLD },
+		{ "memory", required_argument, NULL, MEMORY },
 		{ "samples", required_argument, NULL, SAMPLES },
 		{ "apply", no_argument, NULL, APPLY },
 		{ "active", no_argument, NULL, ACTIVE },

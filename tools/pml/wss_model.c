@@ -18,6 +18,9 @@ static const char *const names[] = {
 	[WSS_SAMPLING] = "sampling",
 	[WSS_COMMITTED] = "committed",
 	[WSS_ZBALLOOND] = "zballoond",
+	[WSS_MPA] = "mpa",
+	[WSS_EXCLUSIVE] = "exclusive-cache",
+	[WSS_GEIGER] = "geiger",
 };
 
 const char *wss_kind_name(enum wss_kind kind)

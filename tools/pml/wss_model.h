@@ -16,14 +16,19 @@ enum wss_kind {
 	WSS_SAMPLING,
 	WSS_COMMITTED,
 	WSS_ZBALLOOND,
+	WSS_MPA,
+	WSS_EXCLUSIVE,
+	WSS_GEIGER,
+	WSS_KINDS,
 };
 
 struct wss_settings {
 	enum wss_kind kind;
 	bool from_smaps;	/* referenced, by the sums in smaps */
 	uint32_t events;	/* that the tracker is to tell */
-	uint32_t window;	/* of the estimator "pml"; 0: its default */
+	uint32_t window;	/* of the estimators that have one; 0: its default */
 	uint32_t threshold;
+	uint32_t memory_mib;	/* that those of "mpa" share; 0: the machine's */
 	uint32_t samples;	/* of the estimator "sampling" */
 	bool apply;		/* the estimate becomes a limit */
 	bool active;		/* may limit what it measures */

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * wss_rounds.c - measures several things at each interval: a source is a tracker of
- * a cgroup, the sums in a process's smaps, what the system has promised, or a cgroup
- * that is given less and less.
+ * a cgroup, which is here, or what wss_methods.c and wss_short.c read.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -10,39 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "apply.h"
-#include "balloon.h"
 #include "child.h"
 #include "command.h"
-#include "limit.h"
 #include "rss.h"
 #include "say.h"
-#include "smaps.h"
 #include "summary.h"
 #include "wake.h"
 #include "wss_rounds.h"
-
-struct rounds;
-
-struct source {
-	const struct rounds *rounds;
-	const char *cgroup;
-	pid_t pid;
-	bool ended;
-	struct pml *tracker;
-	struct wss_model model;
-	struct smaps smaps;
-	struct limit limit;		/* of the cgroup, if it is to be limited */
-	struct balloon balloon;
-	struct apply apply;
-	struct epoch epoch;
-};
-
-/* Both return 0, or -errno after having said what is wrong. */
-struct method {
-	int (*begin)(struct source *s);
-	int (*take)(struct source *s, struct wss_sample *sample);
-};
+#include "wss_source.h"
 
 struct rounds {
 	const struct track_options *o;
@@ -58,33 +32,17 @@ struct rounds {
 	int status;
 };
 
-static int limit_failed(const struct source *s, int rc)
-{
-	if (rc == -ESRCH)
-		say_failed(s->rounds->o->command, "cgroup %s: it has been removed; nothing is left "
-			   "to measure", s->cgroup);
-	else
-		say_failed(s->rounds->o->command, "cgroup %s: memory.high cannot be set: %s; run "
-			   "as root", s->cgroup, strerror(-rc));
-	return rc;
-}
-
-static uint64_t floor_of(const struct source *s)
-{
-	return (uint64_t)s->rounds->settings->floor_mib << 20;
-}
-
 /* ---- a tracker of a cgroup ---- */
 
 static int tracker_begin(struct source *s)
 {
-	const struct track_options *o = s->rounds->o;
+	const struct track_options *o = s->o;
 	char message[256] = "";
 	struct pml_options options = {
 		.size = sizeof(options),
 		.target = PML_TARGET_CGROUP,
 		.cgroup = s->cgroup,
-		.events = s->rounds->settings->events,
+		.events = s->settings->events,
 		.backend = o->backend,
 		.message = message,
 		.message_size = sizeof(message),
@@ -97,11 +55,11 @@ static int tracker_begin(struct source *s)
 			snprintf(message, sizeof(message), "%s", pml_message(s->tracker));
 	}
 	if (rc == 0)
-		rc = wss_model_init(&s->model, s->rounds->settings);
+		rc = wss_model_init(&s->model, s->settings);
 	if (rc)
 		say_library(o->command, message, rc);
-	if (rc == 0 && s->rounds->settings->apply) {
-		apply_begin(&s->apply, floor_of(s));
+	if (rc == 0 && s->settings->apply) {
+		apply_begin(&s->apply, source_floor(s));
 		rc = limit_begin(&s->limit, s->cgroup);
 	}
 	return rc;
@@ -125,7 +83,7 @@ static int tracker_apply(struct source *s, struct wss_sample *sample)
 			s->epoch.end_ns - s->epoch.begin_ns, &sums);
 
 	if (rc)
-		return limit_failed(s, rc);
+		return source_limit_failed(s, rc);
 	sample->limits = true;
 	sample->high_bytes = s->limit.high;
 	sample->refaults = sums.refaults;
@@ -137,7 +95,7 @@ static int tracker_apply(struct source *s, struct wss_sample *sample)
 static int tracker_take(struct source *s, struct wss_sample *sample)
 {
 	struct pml_stats stats = { .size = sizeof(stats) };
-	int rc = epoch_collect(&s->epoch, s->tracker, wss_needs_ranges(s->rounds->settings->kind));
+	int rc = epoch_collect(&s->epoch, s->tracker, wss_needs_ranges(s->settings->kind));
 
 	/* a process that execs is a new one to its cgroup; all begin anew with it */
 	if (rc == -ESTALE && pml_start(s->tracker) == 0) {
@@ -145,129 +103,17 @@ static int tracker_take(struct source *s, struct wss_sample *sample)
 		s->epoch.lost = true;
 	}
 	if (rc) {
-		say_library(s->rounds->o->command, pml_message(s->tracker), rc);
+		say_library(s->o->command, pml_message(s->tracker), rc);
 		return rc;
 	}
 	if (pml_get_stats(s->tracker, &stats) == 0)
 		sample->memory_bytes = stats.memory_bytes;
 	sample->rss_bytes = rss_of_cgroup(s->cgroup);
 	rc = wss_model_take(&s->model, &s->epoch, sample);
-	return rc || !s->rounds->settings->apply ? rc : tracker_apply(s, sample);
-}
-
-/* ---- methods that read a number ---- */
-
-static void begin_epoch(struct source *s, const char *backend)
-{
-	s->epoch.number++;
-	s->epoch.begin_ns = s->epoch.end_ns;
-	s->epoch.backend = backend;
-	s->epoch.page_size = (uint32_t)sysconf(_SC_PAGESIZE);
-	s->epoch.parts = 1;
-	s->epoch.end_ns = wake_now();
-}
-
-static int smaps_begin(struct source *s)
-{
-	int rc = smaps_open(&s->smaps, s->pid);
-
-	s->epoch.processes = 1;
-	s->epoch.end_ns = wake_now();
-	if (rc)
-		say_failed(s->rounds->o->command, "process %d: its accessed bits cannot be "
-			   "cleared: %s; run as its user or as root, and end other trackers of it",
-			   (int)s->pid, strerror(-rc));
-	return rc;
-}
-
-static int smaps_take_source(struct source *s, struct wss_sample *sample)
-{
-	struct smaps_sums sums;
-	int rc;
-
-	begin_epoch(s, "referenced");
-	rc = smaps_take(&s->smaps, &sums);
-	s->epoch.cost.collect_ns = wake_now() - s->epoch.end_ns;
-	/* a command that has ended is waited for, and no failure */
-	if (rc == -ESRCH && s->rounds->o->argv)
-		return rc;
-	if (rc) {
-		say_failed(s->rounds->o->command, rc == -ESRCH ? "process %d: it exited; nothing "
-			   "is left to measure" : "process %d: its smaps cannot be read; run as its "
-			   "user or as root", (int)s->pid);
-		return rc;
-	}
-	sample->estimator = wss_kind_name(WSS_REFERENCED);
-	sample->rss_bytes = sums.rss_bytes;
-	sample->wss_bytes = sums.referenced_bytes;
-	return 0;
-}
-
-static int committed_begin(struct source *s)
-{
-	s->epoch.end_ns = wake_now();
-	return 0;
-}
-
-static int committed_take(struct source *s, struct wss_sample *sample)
-{
-	unsigned long long total = 0, available = 0, committed = 0;
-	FILE *file = fopen("/proc/meminfo", "re");
-	char line[128];
-
-	begin_epoch(s, "meminfo");
-	while (file && fgets(line, sizeof(line), file)) {
-		sscanf(line, "MemTotal: %llu", &total);
-		sscanf(line, "MemAvailable: %llu", &available);
-		sscanf(line, "Committed_AS: %llu", &committed);
-	}
-	if (file)
-		fclose(file);
-	if (!committed) {
-		say_failed(s->rounds->o->command, "/proc/meminfo: it does not tell Committed_AS; "
-			   "mount /proc");
-		return -EIO;
-	}
-	s->epoch.cost.collect_ns = wake_now() - s->epoch.end_ns;
-	sample->estimator = wss_kind_name(WSS_COMMITTED);
-	sample->wss_bytes = committed * 1024;
-	sample->rss_bytes = (total - available) * 1024;
-	return 0;
-}
-
-/* ---- a cgroup that is given less and less ---- */
-
-static int balloon_begin(struct source *s)
-{
-	s->epoch.end_ns = wake_now();
-	s->balloon.floor = floor_of(s);
-	return limit_begin(&s->limit, s->cgroup);
-}
-
-static int balloon_take(struct source *s, struct wss_sample *sample)
-{
-	struct balloon_sums sums;
-	int rc;
-
-	begin_epoch(s, "memory.high");
-	rc = balloon_step(&s->balloon, &s->limit, s->epoch.end_ns - s->epoch.begin_ns, &sums);
-	s->epoch.cost.collect_ns = wake_now() - s->epoch.end_ns;
-	if (rc)
-		return limit_failed(s, rc);
-	sample->estimator = wss_kind_name(WSS_ZBALLOOND);
-	sample->wss_bytes = sums.wss;
-	sample->rss_bytes = rss_of_cgroup(s->cgroup);
-	sample->limits = true;
-	sample->high_bytes = s->limit.high;
-	sample->refaults = sums.refaults;
-	sample->released = sums.released;
-	return 0;
+	return rc || !s->settings->apply ? rc : tracker_apply(s, sample);
 }
 
 static const struct method tracker_method = { tracker_begin, tracker_take };
-static const struct method smaps_method = { smaps_begin, smaps_take_source };
-static const struct method committed_method = { committed_begin, committed_take };
-static const struct method balloon_method = { balloon_begin, balloon_take };
 
 /* ---- the rounds ---- */
 
@@ -418,6 +264,7 @@ static void end_all(struct rounds *r)
 		struct source *s = &r->sources[i];
 
 		limit_end(&s->limit);
+		source_end_short(s);
 		pml_close(s->tracker);
 		wss_model_free(&s->model);
 		if (r->method == &smaps_method)
@@ -477,6 +324,24 @@ static void run(struct rounds *r)
 		output_failed(r, -EIO);
 }
 
+static const struct method *method_of(const struct wss_settings *settings)
+{
+	switch (settings->kind) {
+	case WSS_COMMITTED:
+		return &committed_method;
+	case WSS_ZBALLOOND:
+		return &balloon_method;
+	case WSS_MPA:
+		return &mpa_method;
+	case WSS_EXCLUSIVE:
+		return &cache_method;
+	case WSS_GEIGER:
+		return &geiger_method;
+	default:
+		return settings->from_smaps ? &smaps_method : &tracker_method;
+	}
+}
+
 int wss_rounds(const struct track_options *o, const struct wss_settings *settings,
 	       const char *const *cgroups, size_t ncgroups, const struct wss_listener *listener)
 {
@@ -484,9 +349,7 @@ int wss_rounds(const struct track_options *o, const struct wss_settings *setting
 	int rc;
 
 	r.nsources = ncgroups ? ncgroups : 1;
-	r.method = settings->kind == WSS_COMMITTED ? &committed_method :
-		   settings->kind == WSS_ZBALLOOND ? &balloon_method :
-		   settings->from_smaps ? &smaps_method : &tracker_method;
+	r.method = method_of(settings);
 	if (open_output(&r))
 		return STATUS_FAILED;
 	r.sources = calloc(r.nsources, sizeof(*r.sources));
@@ -495,7 +358,11 @@ int wss_rounds(const struct track_options *o, const struct wss_settings *setting
 		return say_failed(o->command, "cannot begin: %s; free some memory or descriptors",
 				  strerror(-rc));
 	for (size_t i = 0; i < r.nsources; i++) {
-		r.sources[i].rounds = &r;
+		r.sources[i].o = o;
+		r.sources[i].settings = settings;
+		r.sources[i].all = r.sources;
+		r.sources[i].nall = r.nsources;
+		r.sources[i].directory = -1;
 		r.sources[i].smaps = (struct smaps){ -1, -1 };
 		r.sources[i].limit.directory = -1;
 		r.sources[i].limit.note = -1;

@@ -38,7 +38,8 @@ int wss_print_text(FILE *out, const struct epoch *e, const struct wss_sample *s)
 	char collect[TEXT_MAX];
 
 	fprintf(out, "%9s %9s %10s %10s %10s %9s  ", text_time(since, s->since_start_ns),
-		text_time(interval, e->end_ns - e->begin_ns), text_size(wss, s->wss_bytes),
+		text_time(interval, e->end_ns - e->begin_ns),
+		s->unknown ? "-" : text_size(wss, s->wss_bytes),
 		text_size(rss, s->rss_bytes),
 		s->knows_dirty ? text_size(dirty, s->dirty_bytes) : "-",
 		text_time(collect, e->cost.collect_ns));
@@ -52,6 +53,14 @@ int wss_print_text(FILE *out, const struct epoch *e, const struct wss_sample *s)
 		fprintf(out, "%" PRIu64 " refaults ", s->refaults);
 	if (s->limits && s->released)
 		fputs("released ", out);
+	if (s->pressure)
+		fprintf(out, "%s %s, share %s ", s->pressure, text_size(rss, s->host_bytes),
+			text_size(wss, s->share_bytes));
+	if (s->fetches && s->unknown)
+		fputs("no pressure ", out);
+	else if (s->fetches)
+		fprintf(out, "%s%s more ", s->at_least ? "at least " : "",
+			text_size(wss, s->more_bytes));
 	fputs(e->lost ? "LOST TRACK\n" : "\n", out);
 	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
 }
@@ -101,13 +110,34 @@ static int add_limit(json_t *object, const struct wss_sample *s)
 	       json_object_set_new(object, "released", json_boolean(s->released));
 }
 
+static int add_share(json_t *object, const struct wss_sample *s)
+{
+	return json_object_set_new(object, "pressure", json_string(s->pressure)) |
+	       json_object_set_new(object, "share_bytes",
+				   json_integer((json_int_t)s->share_bytes)) |
+	       json_object_set_new(object, "host_bytes", json_integer((json_int_t)s->host_bytes));
+}
+
+static int add_fetches(json_t *object, const struct wss_sample *s)
+{
+	json_t *more = s->unknown ? json_null() : json_integer((json_int_t)s->more_bytes);
+
+	return json_object_set_new(object, "more_bytes", more) |
+	       json_object_set_new(object, "stored_bytes",
+				   json_integer((json_int_t)s->stored_bytes)) |
+	       json_object_set_new(object, "came_pages", json_integer((json_int_t)s->came_pages)) |
+	       json_object_set_new(object, "at_least", json_boolean(s->at_least));
+}
+
 int wss_print_json(FILE *out, const struct epoch *e, const struct wss_sample *s)
 {
 	json_t *object = json_epoch("wss", e, s->memory_bytes);
-	json_t *numbers = json_pack("{s:s, s:o, s:I, s:I, s:o, s:o, s:o}",
+	json_t *numbers = json_pack("{s:s, s:o, s:o, s:I, s:o, s:o, s:o}",
 				    "estimator", s->estimator,
 				    "pid", s->pid ? json_integer(s->pid) : json_null(),
-				    "wss_bytes", (json_int_t)s->wss_bytes,
+				    "wss_bytes", s->unknown
+						 ? json_null()
+						 : json_integer((json_int_t)s->wss_bytes),
 				    "rss_bytes", (json_int_t)s->rss_bytes,
 				    "dirty_bytes", s->knows_dirty
 						   ? json_integer((json_int_t)s->dirty_bytes)
@@ -121,6 +151,10 @@ int wss_print_json(FILE *out, const struct epoch *e, const struct wss_sample *s)
 
 	if (rc == 0 && s->limits)
 		rc = add_limit(object, s);
+	if (rc == 0 && s->pressure)
+		rc = add_share(object, s);
+	if (rc == 0 && s->fetches)
+		rc = add_fetches(object, s);
 	if (rc == 0 && s->cgroup)
 		rc = json_object_set_new(object, "cgroup", json_text(s->cgroup));
 	rc = rc ? -ENOMEM : json_epoch_line(out, object, e, false);

@@ -38,6 +38,15 @@ struct wss_sample {
 	uint64_t refaults;	/* pages fetched again in the epoch */
 	uint64_t stalled_us;	/* time at a stand for want of memory */
 	bool released;		/* the limit was taken away at once */
+	const char *pressure;	/* what follows is told, unless NULL: mpa */
+	uint64_t share_bytes;	/* what it is to be given of what all share ... */
+	uint64_t host_bytes;	/* ... which is that */
+	bool fetches;		/* what follows is told: exclusive-cache, geiger */
+	bool unknown;		/* there is no estimate: the memory is not short */
+	bool at_least;		/* the estimate is a lower bound */
+	uint64_t more_bytes;	/* of the estimate, what the memory is too small by */
+	uint64_t stored_bytes;	/* what is out now */
+	uint64_t came_pages;	/* fetched again in the window */
 };
 
 /* All return 0 or -errno. */
