@@ -42,12 +42,15 @@ static void begin(unsigned int size)
 
 static void drop_oldest(void)
 {
-	unsigned int oldest = PAGES;
+	uint64_t least = UINT64_MAX;
+	unsigned int oldest = 0;
 
-	for (unsigned int i = 0; i < PAGES; i++)
-		if (memory.where[i] == RESIDENT &&
-		    (oldest == PAGES || memory.used[i] < memory.used[oldest]))
-			oldest = i;
+	for (unsigned int i = 0; i < PAGES; i++) {
+		if (memory.where[i] != RESIDENT || memory.used[i] >= least)
+			continue;
+		oldest = i;
+		least = memory.used[i];
+	}
 	memory.where[oldest] = SWAPPED;
 	memory.resident--;
 }
@@ -151,8 +154,8 @@ static void between(uint64_t value, uint64_t low, uint64_t high)
 
 /* ---- geiger ---- */
 
-Test(geiger, a_round_that_does_not_fit_is_found, .description =
-     "960 pages by turns in a memory of 640 and of 480, whatever else is swapped out")
+/* 960 pages by turns in a memory of 640 and of 480, whatever else is swapped out. */
+Test(geiger, a_round_that_does_not_fit_is_found)
 {
 	static const unsigned int sizes[] = { 640, 480 };
 
@@ -166,8 +169,8 @@ Test(geiger, a_round_that_does_not_fit_is_found, .description =
 	}
 }
 
-Test(geiger, an_epoch_of_several_rounds_is_found_too, .description =
-     "960 pages more than twice an epoch")
+/* 960 pages more than twice an epoch. */
+Test(geiger, an_epoch_of_several_rounds_is_found_too)
 {
 	struct pml_wss_geiger *g;
 
@@ -177,8 +180,8 @@ Test(geiger, an_epoch_of_several_rounds_is_found_too, .description =
 	pml_wss_geiger_close(g);
 }
 
-Test(geiger, pages_at_random_are_found, .description =
-     "800 pages at random in a memory of 640; 800 others are out and stay there")
+/* 800 pages at random in a memory of 640; 800 others are out and stay there. */
+Test(geiger, pages_at_random_are_found)
 {
 	struct pml_wss_geiger *g;
 
@@ -188,8 +191,8 @@ Test(geiger, pages_at_random_are_found, .description =
 	pml_wss_geiger_close(g);
 }
 
-Test(geiger, its_curve_is_that_of_larger_memories, .description =
-     "refaults of memories of 640, 680 and 720 pages are in the ratio that it foretells")
+/* Refaults of memories of 640, 680 and 720 pages are in the ratio that it foretells. */
+Test(geiger, its_curve_is_that_of_larger_memories)
 {
 	struct pml_wss_geiger *g;
 	uint64_t refaults;
@@ -210,9 +213,9 @@ Test(geiger, its_curve_is_that_of_larger_memories, .description =
 	pml_wss_geiger_close(g);
 }
 
-/* The known failure: without pressure there is nothing to go by. */
-Test(geiger, a_memory_that_is_large_enough_gives_no_number, .description =
-     "100 pages or 600 in a memory of 640: neither is told")
+/* The known failure, without pressure there is nothing to go by: 100 pages or 600 in a
+ * memory of 640, neither is told. */
+Test(geiger, a_memory_that_is_large_enough_gives_no_number)
 {
 	for (unsigned int pages = 100; pages <= 600; pages += 500) {
 		struct pml_wss_geiger *g;
@@ -229,8 +232,8 @@ Test(geiger, a_memory_that_is_large_enough_gives_no_number, .description =
 	}
 }
 
-Test(geiger, pressure_that_has_gone_is_forgotten, .description =
-     "once the memory is large enough, no more than a window later it says so")
+/* Once the memory is large enough, no more than a window later it says so. */
+Test(geiger, pressure_that_has_gone_is_forgotten)
 {
 	struct pml_wss_geiger *g;
 
@@ -247,8 +250,8 @@ Test(geiger, pressure_that_has_gone_is_forgotten, .description =
 	pml_wss_geiger_close(g);
 }
 
-Test(geiger, what_is_given_up_did_not_come_back, .description =
-     "swapped pages that are unmapped are no refaults, and not out any more")
+/* Swapped pages that are unmapped are no refaults, and not out any more. */
+Test(geiger, what_is_given_up_did_not_come_back)
 {
 	struct pml_wss_geiger *g;
 	struct pml_wss_geiger_estimate e;
@@ -265,9 +268,9 @@ Test(geiger, what_is_given_up_did_not_come_back, .description =
 	pml_wss_geiger_close(g);
 }
 
-/* A reference so plain that it is evidently right: counts of pages that move at random. */
-Test(geiger, counts_are_those_of_a_plain_reference, .description =
-     "went, came, resident and swapped of pages in two processes that move at random")
+/* Against a reference so plain that it is evidently right: pages of two processes that
+ * move at random. */
+Test(geiger, counts_are_those_of_a_plain_reference)
 {
 	struct pml_wss_geiger_options o = { .size = sizeof(o), .window = 64 };
 	struct pml_wss_place places[2 * 300];
@@ -312,8 +315,8 @@ Test(geiger, counts_are_those_of_a_plain_reference, .description =
 	pml_wss_geiger_close(g);
 }
 
-Test(geiger, bad_input_changes_nothing, .description =
-     "what is not sorted, overlaps, or is too much is refused, and the next look is fine")
+/* What is not sorted, overlaps, or is too much is refused, and the next look is fine. */
+Test(geiger, bad_input_changes_nothing)
 {
 	struct pml_wss_geiger_options o = { .size = sizeof(o), .max_memory = 1 << 17 };
 	struct pml_wss_place wrong[] = { { BASE, BASE + 2 * PAGE, 1, 1 },
@@ -344,8 +347,8 @@ Test(geiger, bad_input_changes_nothing, .description =
 	cr_assert_eq(pml_wss_geiger_open(&g, &o), -EINVAL);
 }
 
-Test(geiger, a_process_shows_what_it_has, .description =
-     "every second page of a mapping was written: these are in memory, the others nowhere")
+/* Every second page of a mapping was written: these are in memory, the others nowhere. */
+Test(geiger, a_process_shows_what_it_has)
 {
 	static struct pml_wss_place places[65536];
 	unsigned char *m = mmap(NULL, 200 * PAGE, PROT_READ | PROT_WRITE,
@@ -403,8 +406,8 @@ static struct pml_wss_cache cache_of(int want)
 	return c;
 }
 
-Test(exclusive, hits_tell_what_is_missing, .description =
-     "320 pages come back once in the window, of 960 that are out: 960 are worked with")
+/* 320 pages come back once in the window, of 960 that are out: 960 are worked with. */
+Test(exclusive, hits_tell_what_is_missing)
 {
 	begin(640);
 	go_round_cached(960, 40);
@@ -412,8 +415,8 @@ Test(exclusive, hits_tell_what_is_missing, .description =
 	cr_assert_eq(cache_of(0).flags, 0);
 }
 
-Test(exclusive, it_says_no_more_than_there_is, .description =
-     "however often the same pages come back")
+/* It says no more than there is, however often the same pages come back. */
+Test(exclusive, it_says_no_more_than_there_is)
 {
 	begin(640);
 	go_round_cached(960, 3000);
@@ -421,8 +424,7 @@ Test(exclusive, it_says_no_more_than_there_is, .description =
 }
 
 /* The known failure, as geiger's. */
-Test(exclusive, a_memory_that_is_large_enough_gives_no_number, .description =
-     "100 pages or 600 in a memory of 640: neither is told")
+Test(exclusive, a_memory_that_is_large_enough_gives_no_number)
 {
 	for (unsigned int pages = 100; pages <= 600; pages += 500) {
 		begin(640);
@@ -431,8 +433,8 @@ Test(exclusive, a_memory_that_is_large_enough_gives_no_number, .description =
 	}
 }
 
-Test(exclusive, what_the_cache_did_not_have_is_told, .description =
-     "pages that came back from elsewhere: the estimate is a lower bound")
+/* Pages that came back from elsewhere: the estimate is a lower bound. */
+Test(exclusive, what_the_cache_did_not_have_is_told)
 {
 	begin(640);
 	go_round_cached(960, 40);
@@ -461,8 +463,8 @@ static void shared(int want, uint64_t pages, uint64_t a, uint64_t b)
 		  t[1].pages, pages);
 }
 
-Test(mpa, shares_follow_the_pressure, .description =
-     "an equal part of the rest; then less idle files, less files, less memory")
+/* An equal part of the rest; then less idle files, less files, less memory. */
+Test(mpa, shares_follow_the_pressure)
 {
 	shared(PML_WSS_BELOW, 1000, 500, 500);
 	shared(PML_WSS_BELOW, 800, 400, 400);
@@ -473,8 +475,8 @@ Test(mpa, shares_follow_the_pressure, .description =
 	shared(PML_WSS_ABOVE, 200, 150, 50);
 }
 
-Test(mpa, never_more_is_given_than_there_is, .description =
-     "and next to nothing is kept back; of tenants at random")
+/* Tenants at random; and next to nothing is kept back. */
+Test(mpa, never_more_is_given_than_there_is)
 {
 	struct pml_wss_tenant t[9];
 	unsigned int seed = 5;
