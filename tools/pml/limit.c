@@ -24,7 +24,6 @@
 
 #define NOTES "/run/pml-limits"		/* unless PML_LIMITS_DIR names another */
 #define NOTE_FORMAT "%-31s\n%s\n"	/* what memory.high was, and the cgroup */
-#define MOST_AT_ONCE 0.1
 #define PATIENCE_US 200000		/* with the kernel's reclaim, at each setting */
 
 /* ---- files ---- */
@@ -316,26 +315,6 @@ int limit_set(struct limit *l, uint64_t high)
 	memcpy(l->ours, high ? text : l->before, sizeof(l->ours));
 	l->high = high;
 	return 0;
-}
-
-uint64_t limit_less(const struct limit *l, uint64_t current, double per_second,
-		    uint64_t elapsed_ns)
-{
-	uint64_t from = l->high && l->high < current ? l->high : current;
-	double share = per_second * (double)elapsed_ns / 1e9;
-
-	return (uint64_t)((double)from * (1 - (share < MOST_AT_ONCE ? share : MOST_AT_ONCE)));
-}
-
-bool limit_hurts(const struct limit *l, const struct limit_look *look, uint64_t elapsed_ns)
-{
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-
-	/* a twentieth of it fetched again, held up above the limit, or a fifth of the
-	 * time at a stand */
-	return l->high && (look->refaults * page > look->current / 20 ||
-			   (look->throttled && look->current > l->high + l->high / 50) ||
-			   look->stalled_us * 1000 > elapsed_ns / 5);
 }
 
 void limit_end(struct limit *l)

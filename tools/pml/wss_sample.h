@@ -17,10 +17,13 @@
 
 struct wss_sample {
 	const char *estimator;
-	pid_t pid;		/* 0: not of one process */
 	const char *cgroup;	/* NULL: not of one */
+	pid_t pid;		/* 0: not of one process */
 	bool knows_dirty;
 	bool knows_read;
+	bool unknown;		/* there is no estimate: the memory is not short */
+	bool at_least;		/* the estimate is a lower bound */
+	bool fetches;		/* more_bytes and what follows it are told */
 	uint64_t wss_bytes;
 	uint64_t dirty_bytes;
 	uint64_t read_bytes;
@@ -41,9 +44,6 @@ struct wss_sample {
 	const char *pressure;	/* what follows is told, unless NULL: mpa */
 	uint64_t share_bytes;	/* what it is to be given of what all share ... */
 	uint64_t host_bytes;	/* ... which is that */
-	bool fetches;		/* what follows is told: exclusive-cache, geiger */
-	bool unknown;		/* there is no estimate: the memory is not short */
-	bool at_least;		/* the estimate is a lower bound */
 	uint64_t more_bytes;	/* of the estimate, what the memory is too small by */
 	uint64_t stored_bytes;	/* what is out now */
 	uint64_t came_pages;	/* fetched again in the window */
