@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "window.h"
 
 #define DIRTY	   1u
 #define REFERENCED 2u
@@ -36,12 +37,14 @@ static const char usage[] =
 	"  collect [-r] [-f] [-c] frames dirtied since; -r begins anew in the same step;\n"
 	"                         -f lists them; -c how often each was logged dirty\n"
 	"  wss [-i S] [-n N]      distinct frames over time, until the curve is flat\n"
+	"  wss -w W [-i S] [-n N] frames of the last W intervals, each begun anew, by the\n"
+	"                         estimator of 'pml wss', with a forecast and a limit\n"
 	"  disable                end\n"
 	"  reset                  tell the guest that all is dirty, as after a restore\n"
 	"\n"
 	"  -s, --socket PATH   -j, --json   -e, --events dirty|referenced|both\n"
 	"  -r, --rearm   -f, --frames   -c, --counts   -i, --interval SECONDS (1)\n"
-	"  -n, --intervals N (60)\n";
+	"  -n, --intervals N (60)   -w, --window W (1 to 64)\n";
 
 struct options {
 	const char *socket;
@@ -51,6 +54,7 @@ struct options {
 	bool rearm, frames, counts;
 	double interval;
 	long intervals;
+	long window;		/* 0: none */
 };
 
 struct answer {
@@ -274,6 +278,75 @@ static int wss(int fd, const struct options *o)
 	return err;
 }
 
+static void print_estimate(const struct options *o, double t, const struct window_estimate *e,
+			   const struct pml_control_reply *r)
+{
+	static const char *const changes[] = { "fall", "none", "rise" };
+
+	if (!o->json) {
+		printf("%8.2f s  %10" PRIu64 " frames  %10.1f MiB  in %u intervals, limit %.1f MiB  "
+		       "(%s%s)\n", t, e->now.pages, (double)e->now.pages / 256, e->now.window,
+		       (double)e->limit.pages / 256, events_name(r->events), r->lost ? ", LOST" : "");
+		return;
+	}
+	print_json(json_pack("{s:s, s:f, s:s, s:s, s:I, s:I, s:i, s:s, s:I, s:I, s:I, s:I, s:I, "
+			     "s:i, s:b}", "type", "wss", "t", t, "estimator", "pml", "events",
+			     events_name(r->events), "wss_frames", number(e->now.pages),
+			     "wss_bytes", number(e->now.pages << 12), "window",
+			     (int)e->now.window, "change", changes[e->now.change + 1],
+			     "dirty_bytes", number(e->now.dirty_pages << 12), "read_bytes",
+			     number(e->now.read_pages << 12), "last_bytes",
+			     number(e->now.last_pages << 12), "forecast_bytes",
+			     number(e->next.pages << 12), "limit_bytes",
+			     number(e->limit.pages << 12), "period", (int)e->next.period, "lost",
+			     (int)(r->lost != 0)));
+}
+
+/* One interval: what was touched in it, and the next is begun in the same step. */
+static int take_interval(int fd, const struct options *o, struct pml_wss *w, double began,
+			 double *before)
+{
+	struct window_estimate e;
+	struct answer a;
+	double end;
+	int err = -EPROTO;
+
+	if (ask(fd, PML_CONTROL_COLLECT, 0,
+		PML_CONTROL_REARM | PML_CONTROL_DIRTY | PML_CONTROL_REFERENCED, &a)) {
+		end = now();
+		err = a.reply.error;
+		if (!err)
+			err = window_add(w, &a.reply, a.words, (uint64_t)(*before * 1e9),
+					 (uint64_t)(end * 1e9), &e);
+		if (!err)
+			print_estimate(o, end - began, &e, &a.reply);
+		*before = end;
+	}
+	free(a.words);
+	return err;
+}
+
+static int wss_window(int fd, const struct options *o)
+{
+	struct timespec pause = { .tv_sec = (time_t)o->interval };
+	struct pml_wss_options options = { .size = sizeof(options), .window = (uint32_t)o->window };
+	double began = now(), before = began;
+	struct pml_control_reply r;
+	struct pml_wss *w;
+	int err = pml_wss_open(&w, &options);
+
+	pause.tv_nsec = (long)((o->interval - (double)pause.tv_sec) * 1e9);
+	if (!err)
+		err = ask_numbers(fd, PML_CONTROL_CLEAN, &r);
+	for (long i = 0; !err && i < o->intervals; i++) {
+		nanosleep(&pause, NULL);
+		err = take_interval(fd, o, w, began, &before);
+		fflush(stdout);
+	}
+	pml_wss_close(w);
+	return err;
+}
+
 static int simple(int fd, const struct options *o, uint32_t command, uint32_t flags)
 {
 	struct answer a;
@@ -305,7 +378,7 @@ static int run(int fd, const struct options *o)
 	size_t i;
 
 	if (!strcmp(o->command, "wss"))
-		return wss(fd, o);
+		return o->window ? wss_window(fd, o) : wss(fd, o);
 	for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (!strcmp(o->command, commands[i].name))
 			return simple(fd, o, commands[i].command, flags);
@@ -333,12 +406,13 @@ static bool parse(int argc, char **argv, struct options *o)
 		{ "frames", no_argument, NULL, 'f' },	    { "counts", no_argument, NULL, 'c' },
 		{ "interval", required_argument, NULL, 'i' },
 		{ "intervals", required_argument, NULL, 'n' },
+		{ "window", required_argument, NULL, 'w' },
 		{ "help", no_argument, NULL, 'h' },	    { NULL, 0, NULL, 0 },
 	};
 	bool ok = true;
 	int c;
 
-	while (ok && (c = getopt_long(argc, argv, "s:je:rfci:n:h", names, NULL)) != -1) {
+	while (ok && (c = getopt_long(argc, argv, "s:je:rfci:n:w:h", names, NULL)) != -1) {
 		switch (c) {
 		case 's': o->socket = optarg; break;
 		case 'j': o->json = true; break;
@@ -348,6 +422,10 @@ static bool parse(int argc, char **argv, struct options *o)
 		case 'c': o->counts = true; break;
 		case 'i': o->interval = strtod(optarg, NULL); break;
 		case 'n': o->intervals = strtol(optarg, NULL, 10); break;
+		case 'w':
+			o->window = strtol(optarg, NULL, 10);
+			ok = o->window >= 1 && o->window <= PML_WSS_MAX_WINDOW;
+			break;
 		case 'h':
 			fputs(usage, stdout);
 			exit(0);

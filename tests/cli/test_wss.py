@@ -120,6 +120,22 @@ def test_sampling():
             check(line["dirty_bytes"] is None and line["read_bytes"] is None, line)
 
 
+def test_sampling_in_range():
+    """With --range the pages are drawn from there: if all of it was written, it is all of it."""
+    need_tracking()
+    with Writer(4096) as writer:
+        bounds = f"{writer.start + 100 * PAGE:x}-{writer.start + 200 * PAGE:x}"
+        with Tracker("-p", writer.pid, "-i", 0.05, "--range", bounds, "--estimator", "sampling",
+                     command="wss") as tracker:
+            def seen():
+                writer.write(range(4096))
+                line = tracker.epoch()
+                check(line["wss_bytes"] <= 100 * PAGE, line)
+                return line["wss_bytes"] == 100 * PAGE
+
+            wait_until(seen, "all of a range that is written again and again")
+
+
 def test_smaps():
     """Without a back-end for pages, "referenced" is what smaps sums up, and it is seen."""
     backends = json.loads(run("info", "--json").stdout)["backends"]

@@ -211,6 +211,8 @@ static int measure(struct wss_options *w)
 	struct wss_listener listener = { w, plot_sample };
 	int status;
 
+	w->settings.range_start = w->track.range_start;
+	w->settings.range_end = w->track.range_end;
 	if (w->settings.kind == WSS_COMMITTED || w->settings.kind == WSS_GEIGER ||
 	    w->settings.from_smaps || w->ncgroups)
 		return wss_rounds(&w->track, &w->settings, w->cgroups, w->ncgroups,

@@ -88,8 +88,20 @@ static int take_pml(struct wss_model *m, const struct epoch *e, struct wss_sampl
 	return 0;
 }
 
+/* What of a mapping is watched; false: nothing. */
+static bool clip(const struct wss_settings *settings, struct pml_range *r)
+{
+	if (settings->range_end) {
+		if (r->start < settings->range_start)
+			r->start = settings->range_start;
+		if (r->end > settings->range_end)
+			r->end = settings->range_end;
+	}
+	return r->end > r->start;
+}
+
 /* The writable mappings of a process, which are what trackers watch. */
-static int add_mappings(struct range_list *list, uint32_t pid)
+static int add_mappings(const struct wss_settings *settings, struct range_list *list, uint32_t pid)
 {
 	char path[64], *line = NULL;
 	size_t size = 0;
@@ -107,7 +119,7 @@ static int add_mappings(struct range_list *list, uint32_t pid)
 		r.start = strtoull(line, &end, 16);
 		if (*end == '-')
 			r.end = strtoull(end + 1, &end, 16);
-		if (r.end > r.start && strlen(end) > 2 && end[2] == 'w')
+		if (strlen(end) > 2 && end[2] == 'w' && clip(settings, &r))
 			rc = range_list_append(list, &r, 1);
 	}
 	free(line);
@@ -120,11 +132,11 @@ static int take_sampling(struct wss_model *m, const struct epoch *e, struct wss_
 	struct range_list population = { 0 };
 	uint64_t pages = 0;
 	uint32_t pid = 0;
-	int rc = s->pid ? add_mappings(&population, (uint32_t)s->pid) : 0;
+	int rc = s->pid ? add_mappings(m->settings, &population, (uint32_t)s->pid) : 0;
 
 	for (size_t i = 0; rc == 0 && i < e->ranges.n; i++) {
 		if (e->ranges.ranges[i].pid != pid && e->ranges.ranges[i].pid != (uint32_t)s->pid)
-			rc = add_mappings(&population, e->ranges.ranges[i].pid);
+			rc = add_mappings(m->settings, &population, e->ranges.ranges[i].pid);
 		pid = e->ranges.ranges[i].pid;
 	}
 	if (rc == 0)

@@ -30,6 +30,8 @@ struct wss_settings {
 	uint32_t threshold;
 	uint32_t memory_mib;	/* that those of "mpa" share; 0: the machine's */
 	uint32_t samples;	/* of the estimator "sampling" */
+	uint64_t range_start;	/* only there is anything watched; 0, 0: everywhere */
+	uint64_t range_end;
 	bool apply;		/* the estimate becomes a limit */
 	bool active;		/* may limit what it measures */
 	uint32_t floor_mib;	/* but not below this; 0: a tenth */

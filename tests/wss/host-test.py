@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: MIT
+"""`pml-host wss --window`, against a front-end that is played here, so that each interval's
+frames are known: what it says of a whole machine.  Run by CTest with the path of pml-host.
+"""
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+
+HOST = sys.argv[1]
+MAGIC = 0x314c544f484c4d50
+REQUEST = struct.Struct("=QIIII")
+REPLY = struct.Struct("=QiI10QII")
+CLEAN, COLLECT = 4, 5
+FLAGS = 1 | 2 | 4		# begin anew, the dirty frames, the referenced ones
+FRAMES = 1000
+PAGE = 4096
+
+
+def bitmap(frames):
+    words = [0] * ((FRAMES + 63) // 64)
+    for frame in frames:
+        words[frame // 64] |= 1 << frame % 64
+    return struct.pack(f"={len(words)}Q", *words)
+
+
+def receive(connection, size):
+    data = b""
+    while len(data) < size and (part := connection.recv(size - len(data))):
+        data += part
+    return data
+
+
+def serve(listener, intervals, cut):
+    """Answers with (dirty, referenced, lost) of each interval in turn."""
+    connection, _ = listener.accept()
+    left = list(intervals)
+    with connection:
+        while len(data := receive(connection, REQUEST.size)) == REQUEST.size:
+            _, command, _, flags, _ = REQUEST.unpack(data)
+            words, lost, error = b"", 0, 0
+            if command == COLLECT:
+                if flags != FLAGS or not left:
+                    error = -22
+                else:
+                    dirty, referenced, lost = left.pop(0)
+                    words = (bitmap(dirty) + bitmap(referenced))[:-8 if cut else None]
+            connection.sendall(REPLY.pack(MAGIC, error, 3, FRAMES, 0, 0, 0, 0, 0, 0, 0, 0,
+                                          len(words) // 8, 0, lost) + words)
+
+
+def run(intervals, *options, cut=False):
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        path = os.path.join(folder, "s")
+        listener.bind(path)
+        listener.listen()
+        threading.Thread(target=serve, args=(listener, intervals, cut), daemon=True).start()
+        return subprocess.run([HOST, "-s", path, "-j", "wss", "-i", "0.01", "-n",
+                               str(len(intervals)), *options], capture_output=True, text=True,
+                              timeout=60, check=False)
+
+
+def lines_of(result):
+    assert result.returncode == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_window():
+    """Of a window: all that was touched in it, written and only read apart."""
+    turns = [(range(i * 10, i * 10 + 10), range(500, 600), 0) for i in range(6)]
+    lines = lines_of(run(turns, "-w", "4"))
+    assert [line["wss_frames"] for line in lines] == [110, 120, 130, 140, 140, 140], lines
+    last = lines[-1]
+    assert last["dirty_bytes"] == 40 * PAGE and last["read_bytes"] == 100 * PAGE, last
+    assert last["last_bytes"] == 110 * PAGE and last["window"] == 4, last
+    assert last["limit_bytes"] >= last["wss_bytes"] == 140 * PAGE, last
+
+
+def test_fall():
+    """A machine that works with less is seen to in the very interval."""
+    turns = [(range(999), range(999), 0)] * 6 + [(range(100), range(100), 0)] * 2
+    lines = lines_of(run(turns, "-w", "8"))
+    assert [line["wss_frames"] for line in lines[5:]] == [999, 100, 100], lines
+    assert lines[6]["change"] == "fall", lines[6]
+
+
+def test_lost():
+    """An interval that was lost says so."""
+    lines = lines_of(run([(range(10), (), 0), ((), (), 1), (range(10), (), 0)], "-w", "8"))
+    assert [line["lost"] for line in lines] == [False, True, False], lines
+
+
+def test_cut():
+    """A front-end that sends less than was asked for is no such front-end."""
+    result = run([(range(10), (), 0)], "-w", "8", cut=True)
+    assert result.returncode == 1 and "does not answer" in result.stderr, result.stderr
+
+
+def test_usage():
+    """Windows that are none are refused."""
+    for window in ("0", "65", "-1", "x"):
+        assert run([], "-w", window).returncode == 2, window
+
+
+def main():
+    tests = [value for name, value in sorted(globals().items()) if name.startswith("test_")]
+    failed = 0
+    print(f"1..{len(tests)}")
+    for number, test in enumerate(tests, 1):
+        try:
+            test()
+            print(f"ok {number} - {test.__doc__}")
+        except (AssertionError, ValueError, subprocess.TimeoutExpired) as error:
+            failed = 1
+            print(f"not ok {number} - {test.__doc__}\n# {error!r}")
+    return failed
+
+
+sys.exit(main())
