@@ -213,23 +213,26 @@ static bool put_word(struct run *r, unsigned long *dirty, unsigned long *referen
 static unsigned long put_logged(struct run *r, struct pml_logged *p, unsigned long start,
 				unsigned long end)
 {
-	unsigned long base = start & PMD_MASK, reached = end;
+	unsigned long base = start & PMD_MASK, reached = end, left = 0;
 	unsigned int from = (start - base) >> PAGE_SHIFT, to = (end - base) >> PAGE_SHIFT;
+	bool is_room = true;
 
-	for (unsigned int i = BIT_WORD(from); i < BITS_TO_LONGS(to); i++) {
+	for (unsigned int i = 0; i < BITS_TO_LONGS(PML_CHUNK_PAGES); i++) {
 		unsigned long mask = ~0ul;
 
 		if (!(p->dirty[i] | p->referenced[i]))
 			continue;
-		if (i == BIT_WORD(from))
-			mask &= BITMAP_FIRST_WORD_MASK(from);
-		if (i == BIT_WORD(to))
-			mask &= BITMAP_LAST_WORD_MASK(to);
-		if (!put_word(r, p->dirty + i, p->referenced + i, mask,
-			      base + i * BITS_PER_LONG * PAGE_SIZE, &reached))
-			break;
+		if (i <= BIT_WORD(from))
+			mask = i == BIT_WORD(from) ? BITMAP_FIRST_WORD_MASK(from) : 0;
+		if (i >= BIT_WORD(to))
+			mask &= i == BIT_WORD(to) ? BIT(to % BITS_PER_LONG) - 1 : 0;
+		if (is_room)
+			is_room = put_word(r, p->dirty + i, p->referenced + i, mask,
+					   base + i * BITS_PER_LONG * PAGE_SIZE, &reached);
+		left |= p->dirty[i] | p->referenced[i];
 	}
-	pml_logged_settle(r->w->mm->log->told, p);
+	if (!left)
+		pml_logged_quieten(r->w->mm->log->told, p);
 	return reached;
 }
 
@@ -251,6 +254,9 @@ static unsigned long collect_chunk(struct run *r, struct vm_area_struct *vma,
 	return reached;
 }
 
+/* So many chunks of the log are told before it is asked whether others wait. */
+#define CHUNKS_BETWEEN 16
+
 /* Others wait for the memory or the processor. */
 static bool should_yield(struct mm_struct *mm)
 {
@@ -265,6 +271,7 @@ static unsigned long collect_calm(struct run *r, struct mm_struct *mm, unsigned 
 	unsigned long last = (end - 1) >> PML_CHUNK_SHIFT, to;
 	XA_STATE(xas, &log->told->chunks, at >> PML_CHUNK_SHIFT);
 	struct pml_logged *p;
+	unsigned int n = 0;
 	bool is_full = false;
 
 	rcu_read_lock();
@@ -272,7 +279,7 @@ static unsigned long collect_calm(struct run *r, struct mm_struct *mm, unsigned 
 		to = min(end, (p->index + 1) << PML_CHUNK_SHIFT);
 		at = put_logged(r, p, max(at, p->index << PML_CHUNK_SHIFT), to);
 		is_full = at < to;
-		*yield = should_yield(mm);
+		*yield = !(++n % CHUNKS_BETWEEN) && should_yield(mm);
 	}
 	rcu_read_unlock();
 	return is_full || *yield ? at : end;

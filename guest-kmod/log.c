@@ -32,6 +32,8 @@
  * for the last one); then all is dirty.
  */
 #define CHUNKS_MAX (1ul << 17)
+/* ... and, of frames, so many that are empty for the next epoch. */
+#define KEPT_MAX (CHUNKS_MAX / 8)
 /* How often a full ring is emptied until a drain has to succeed. */
 #define DRAINS_MAX 64
 
@@ -59,43 +61,95 @@ static void enliven(struct pml_logged_set *set, struct pml_logged *p)
 	}
 }
 
-static void quieten(struct pml_logged_set *set, struct pml_logged *p)
+void pml_logged_quieten(struct pml_logged_set *set, struct pml_logged *p)
 {
-	if (!list_empty(&p->live)) {
-		list_del_init(&p->live);
-		set->nlive--;
+	if (list_empty(&p->live))
+		return;
+	list_del_init(&p->live);
+	set->nlive--;
+	/* the next bits make it a live one again */
+	if (set->last == p)
+		set->last = NULL;
+}
+
+/* The next chunk may be anywhere: index is that of none, nor of a neighbour. */
+static void forget_place(struct pml_logged_set *set)
+{
+	set->last = NULL;
+	set->at = (struct xa_state)__XA_STATE(&set->chunks, ULONG_MAX - 1, 0, 0);
+}
+
+/*
+ * One that is about to get bits; NULL: there is none yet.  It is mostly the last one,
+ * or a neighbour.
+ */
+static struct pml_logged *logged_find(struct pml_logged_set *set, unsigned long index)
+{
+	struct pml_logged *p = set->last;
+
+	if (p && p->index == index)
+		return p;
+	rcu_read_lock();
+	if (index == set->at.xa_index + 1) {
+		p = xas_next(&set->at);
+	} else if (index + 1 == set->at.xa_index) {
+		p = xas_prev(&set->at);
+	} else {
+		xas_set(&set->at, index);
+		p = xas_load(&set->at);
 	}
+	rcu_read_unlock();
+	if (p)
+		enliven(set, p);
+	set->last = p;
+	return p;
 }
 
 struct pml_logged *pml_logged_make(struct pml_log *log, struct pml_logged_set *set,
 				   unsigned long index)
 {
-	struct pml_logged *p = xa_load(&set->chunks, index);
+	struct pml_logged *p = logged_find(set, index);
 
-	if (!p) {
-		if (count_chunks(log) >= CHUNKS_MAX)
-			return NULL;
-		p = kzalloc(sizeof(*p), GFP_KERNEL | __GFP_NOWARN);
-		if (!p)
-			return NULL;
-		INIT_LIST_HEAD(&p->live);
-		p->index = index;
-		if (xa_err(xa_store(&set->chunks, index, p, GFP_KERNEL | __GFP_NOWARN))) {
-			kfree(p);
-			return NULL;
-		}
-		WRITE_ONCE(set->n, set->n + 1);
+	if (p || count_chunks(log) >= CHUNKS_MAX)
+		return p;
+	p = kzalloc(sizeof(*p), GFP_KERNEL | __GFP_NOWARN);
+	if (!p)
+		return NULL;
+	INIT_LIST_HEAD(&p->live);
+	p->index = index;
+	forget_place(set);
+	if (xa_err(xa_store(&set->chunks, index, p, GFP_KERNEL | __GFP_NOWARN))) {
+		kfree(p);
+		return NULL;
 	}
+	WRITE_ONCE(set->n, set->n + 1);
 	enliven(set, p);
+	set->last = p;
 	return p;
 }
 
 static void logged_free(struct pml_logged_set *set, struct pml_logged *p)
 {
-	quieten(set, p);
+	pml_logged_quieten(set, p);
+	forget_place(set);
 	xa_erase(&set->chunks, p->index);
 	WRITE_ONCE(set->n, set->n - 1);
 	kfree(p);
+}
+
+void pml_logged_clear(struct pml_logged_set *set)
+{
+	struct pml_logged *p, *next;
+
+	if (set->n > KEPT_MAX) {
+		pml_logged_drop(set);
+		return;
+	}
+	list_for_each_entry_safe(p, next, &set->live, live) {
+		bitmap_zero(p->dirty, PML_CHUNK_PAGES);
+		bitmap_zero(p->referenced, PML_CHUNK_PAGES);
+		pml_logged_quieten(set, p);
+	}
 }
 
 void pml_logged_drop(struct pml_logged_set *set)
@@ -103,6 +157,7 @@ void pml_logged_drop(struct pml_logged_set *set)
 	struct pml_logged *p;
 	unsigned long index;
 
+	forget_place(set);
 	xa_for_each(&set->chunks, index, p)
 		kfree(p);
 	xa_destroy(&set->chunks);
@@ -128,7 +183,7 @@ void pml_logged_settle(struct pml_logged_set *set, struct pml_logged *p)
 	for (unsigned int i = 0; i < BITS_TO_LONGS(PML_CHUNK_PAGES); i++)
 		any |= p->dirty[i] | p->referenced[i];
 	if (!any)
-		quieten(set, p);
+		pml_logged_quieten(set, p);
 }
 
 /* Does it log frames? */
@@ -181,7 +236,6 @@ static void end_epoch(struct pml_log *log, u32 events)
 	struct pml_logged_set **to = is_physical(log) ? &log->frames : &log->told;
 
 	mutex_lock(&log->lock);
-	log->last = NULL;
 	if (count_chunks(log) >= CHUNKS_MAX) {
 		drop_empty(*to);
 		drop_empty(log->fresh);
@@ -202,6 +256,17 @@ static bool is_dropped(const struct pml_log *log, u64 addr)
 	       !(addr >> PAGE_SHIFT & 15);
 }
 
+/*
+ * Beyond what the machine, or a process, can have?  The frames of one chunk are there,
+ * or not, all together: a chunk that is kept has been asked for.
+ */
+static bool is_beyond(const struct pml_log *log, u64 addr, const struct pml_logged *chunk)
+{
+	if (!is_physical(log))
+		return addr >= TASK_SIZE_MAX;
+	return !chunk && !pfn_valid(addr >> PAGE_SHIFT);
+}
+
 /* Under log->lock.  False: the device tells nonsense. */
 static bool take_page(struct pml_device *d, struct pml_log *log, u64 entry)
 {
@@ -211,19 +276,16 @@ static bool take_page(struct pml_device *d, struct pml_log *log, u64 entry)
 
 	if (!(entry & PML_DEV_E_PHYS) == is_physical(log))
 		return false;
-	/* beyond what the machine, or a process, can have */
-	if (is_physical(log) ? !pfn_valid(addr >> PAGE_SHIFT) : addr >= TASK_SIZE_MAX) {
+	p = logged_find(log->fresh, addr >> PML_CHUNK_SHIFT);
+	if (is_beyond(log, addr, p)) {
 		atomic64_inc(&d->foreign);
 		return true;
 	}
 	if (is_dropped(log, addr))
 		return true;
 	log->taken++;
-	p = log->last;
-	if (!p || p->index != addr >> PML_CHUNK_SHIFT) {
+	if (!p)
 		p = pml_logged_make(log, log->fresh, addr >> PML_CHUNK_SHIFT);
-		log->last = p;
-	}
 	if (!p) {
 		log->lost = true;
 		return true;
@@ -413,6 +475,7 @@ static void init_chunks(struct pml_log *log)
 	for (unsigned int i = 0; i < ARRAY_SIZE(log->set); i++) {
 		xa_init(&log->set[i].chunks);
 		INIT_LIST_HEAD(&log->set[i].live);
+		forget_place(&log->set[i]);
 	}
 	log->fresh = &log->set[0];
 	log->frames = &log->set[1];

@@ -48,6 +48,8 @@ struct pml_logged_set {
 	struct list_head live;
 	unsigned long nlive;
 	unsigned long n;
+	struct pml_logged *last;	/* the live one that was asked for last; or NULL */
+	struct xa_state at;		/* its place */
 };
 
 struct pml_log {
@@ -67,7 +69,6 @@ struct pml_log {
 	struct pml_logged_set *told;	/* to be harvested */
 	struct mutex lock;		/* what follows */
 	struct pml_logged_set *fresh;	/* of the epoch that runs */
-	struct pml_logged *last;	/* the chunk of the entry taken last; or NULL */
 	u64 taken;			/* entries, ever */
 	bool lost;			/* more happened than is there */
 	struct rcu_head rcu;
@@ -103,14 +104,17 @@ u64 pml_log_taken(struct pml_log *log);
  */
 struct pml_logged *pml_log_walk(struct pml_log *log, struct xa_state *at, unsigned long last);
 void pml_logged_settle(struct pml_logged_set *set, struct pml_logged *p);
+/* The same, of one that is known to be empty. */
+void pml_logged_quieten(struct pml_logged_set *set, struct pml_logged *p);
 /*
  * Finds or makes one, which is about to get bits; under the set's lock.  NULL: no
  * memory, or too many.
  */
 struct pml_logged *pml_logged_make(struct pml_log *log, struct pml_logged_set *set,
 				   unsigned long index);
-/* Empties it; under its lock. */
+/* Empties it; under its lock.  The latter keeps its chunks for the next epoch. */
 void pml_logged_drop(struct pml_logged_set *set);
+void pml_logged_clear(struct pml_logged_set *set);
 
 /*
  * spml.c: finds the pages of the frames of epochs that have ended.  False: not all

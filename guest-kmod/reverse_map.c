@@ -6,17 +6,22 @@
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/sort.h>
 #include "compat.h"
 #include "reverse_map.h"
 #include "track.h"
 #include "walk.h"
 
-/* A lookup costs as much as so many entries of a page table; see bench/spml. */
+/* A lookup costs as much as so many entries of a page table in a join; see bench/spml. */
 #define LOOKUP_COST 24
-/* ... and so many mappings that are asked as much as one entry. */
-#define PLACES_PER_ENTRY 4
+/* ... and so does to list one mapping. */
+#define PLACE_COST 16
 /* As many are kept; with more mappings there is a join. */
 #define PLACES_MAX 4096
+/* From so many frames on it pays to sort the mappings. */
+#define SORT_MIN 64
+/* So many are asked about one frame before others may run. */
+#define PLACES_BETWEEN 64
 /* A bitmap larger than this (of 1 TiB) is not made: chunks are looked up instead. */
 #define FILTER_MAX (1ul << 28)
 /* A table is being replaced each time that it is looked at. */
@@ -27,6 +32,7 @@ struct place {
 	unsigned long start;
 	unsigned long offset;	/* in pages */
 	unsigned long npages;
+	unsigned long reach;	/* where this one, and all before it, end by offset */
 };
 
 struct map {
@@ -41,17 +47,23 @@ struct map {
 	/* the chunk of frames looked up last */
 	unsigned long chunk;
 	struct pml_logged *wanted;
-	/* what was found in one chunk of addresses */
+	bool failed;
+	/* the chunk of addresses at hand, and what was found in it by a join */
 	unsigned long index;
 	struct pml_found found;
-	bool failed;
-	/* of the table at hand */
+	bool any;
+	/* what is looked at of it */
 	unsigned long start;
 	unsigned long end;
-	unsigned long frame;		/* in a lookup: the one that is looked for */
-	bool is_lookup;
+	/* in a lookup: the frame that is looked for, and whether it is at start */
+	unsigned long frame;
+	bool is_place;
+	bool is_clean;
+	pmd_t *pmds;			/* those above the tables around it; or NULL */
+	unsigned long pmds_of;
 	struct place *places;
 	unsigned int nplaces;
+	bool is_sorted;
 };
 
 /* What is wanted of the frame's chunk; NULL: nothing of this frame. */
@@ -63,7 +75,7 @@ static struct pml_logged *find_wanted(struct map *m, unsigned long frame)
 		return NULL;
 	if (frame / PML_CHUNK_PAGES != m->chunk) {
 		m->chunk = frame / PML_CHUNK_PAGES;
-		m->wanted = xa_load(m->r->frames, m->chunk);
+		m->wanted = xa_load(&m->r->frames->chunks, m->chunk);
 	}
 	return m->wanted;
 }
@@ -90,47 +102,51 @@ static bool is_clean(pte_t value)
 	       (!folio_test_anon(folio) || folio_test_swapcache(folio));
 }
 
+/* Tells what was found of the chunk at hand, and goes on to another. */
+static void tell(struct map *m, unsigned long index)
+{
+	DECLARE_BITMAP(any, PML_CHUNK_PAGES);
+
+	if (m->any) {
+		bitmap_or(any, m->found.logged.dirty, m->found.logged.referenced,
+			  PML_CHUNK_PAGES);
+		bitmap_or(any, any, m->found.clean, PML_CHUNK_PAGES);
+		m->r->npages += bitmap_weight(any, PML_CHUNK_PAGES);
+		if (!m->r->found(m->r->arg, m->index, &m->found))
+			m->failed = true;
+		memset(&m->found, 0, sizeof(m->found));
+		m->any = false;
+	}
+	m->index = index;
+}
+
+/* ---- a table, or huge page, in a join ---- */
+
 /* The page at addr, which is in the chunk at hand, maps this frame; value: by a table. */
 static void meet(struct map *m, unsigned long addr, unsigned long frame, const pte_t *value)
 {
 	struct pml_logged *wanted = find_wanted(m, frame);
 	unsigned int bit = frame % PML_CHUNK_PAGES, i = (addr & ~PMD_MASK) >> PAGE_SHIFT;
-	bool dirty;
 
 	if (!wanted)
 		return;
-	dirty = test_bit(bit, wanted->dirty);
-	if (test_bit(bit, wanted->referenced))
+	if (test_bit(bit, wanted->referenced)) {
 		__set_bit(i, m->found.logged.referenced);
-	if (dirty && !is_forgotten(wanted->dirty, addr, bit))
+		m->any = true;
+	}
+	if (test_bit(bit, wanted->dirty) && !is_forgotten(wanted->dirty, addr, bit)) {
 		__set_bit(i, value && is_clean(*value) ? m->found.clean : m->found.logged.dirty);
+		m->any = true;
+	}
 }
 
-/* Tells what was found of the chunk at hand, and goes on to another. */
-static void tell(struct map *m, unsigned long index)
+/* What is on its way has its mark; the zero page is nobody's. */
+static bool is_there(pte_t value)
 {
-	DECLARE_BITMAP(any, PML_CHUNK_PAGES);
-	unsigned int n = 0;
-
-	if (m->index == index)
-		return;
-	if (m->index != ULONG_MAX) {
-		bitmap_or(any, m->found.logged.dirty, m->found.logged.referenced,
-			  PML_CHUNK_PAGES);
-		bitmap_or(any, any, m->found.clean, PML_CHUNK_PAGES);
-		n = bitmap_weight(any, PML_CHUNK_PAGES);
-	}
-	if (n) {
-		m->r->npages += n;
-		if (!m->r->found(m->r->arg, m->index, &m->found))
-			m->failed = true;
-		memset(&m->found, 0, sizeof(m->found));
-	}
-	m->index = index;
+	return pte_present(value) && !pte_special(value);
 }
 
-/* ---- one table, or huge page ---- */
-
+/* Without a filter. */
 static bool meet_table(pte_t *table, void *arg)
 {
 	struct map *m = arg;
@@ -139,48 +155,94 @@ static bool meet_table(pte_t *table, void *arg)
 	for (unsigned long addr = m->start; addr < m->end; addr += PAGE_SIZE, pte++) {
 		pte_t value = READ_ONCE(*pte);
 
-		/* what is on its way has its mark; the zero page is nobody's */
-		if (!pte_present(value) || pte_special(value))
-			continue;
-		if (!m->is_lookup || pte_pfn(value) == m->frame)
+		if (is_there(value))
 			meet(m, addr, pte_pfn(value), &value);
 	}
 	return true;
 }
 
-/*
- * The same for a join, of one entry: the body of the loop over all that is mapped.  By
- * far the most are of pages that are there, and not wanted.
- */
-static void join_entry(struct map *m, unsigned long addr, pte_t value)
+/* With one: any entry. */
+static void join_entry(struct map *m, unsigned int i, pte_t value)
 {
-	unsigned long v = pte_val(value), at;
-	unsigned int i = pte_index(addr);
+	unsigned long at = pte_pfn(value) - m->first;
 
-	if ((v & (_PAGE_PRESENT | _PAGE_SPECIAL)) == _PAGE_PRESENT)
-		at = (v & PTE_PFN_MASK) >> PAGE_SHIFT;
-	else if (pte_present(value) && !pte_special(value))
-		at = pte_pfn(value);
-	else
+	if (!is_there(value) || at >= m->span)
 		return;
-	at -= m->first;
-	if (at >= m->span)
-		return;
-	if (m->referenced && test_bit(at, m->referenced))
+	if (m->referenced && test_bit(at, m->referenced)) {
 		__set_bit(i, m->found.logged.referenced);
-	if (!test_bit(at, m->dirty) || is_forgotten(m->dirty, addr, at))
-		return;
-	__set_bit(i, is_clean(value) ? m->found.clean : m->found.logged.dirty);
+		m->any = true;
+	}
+	if (test_bit(at, m->dirty) &&
+	    !is_forgotten(m->dirty, (m->start & PMD_MASK) + i * PAGE_SIZE, at)) {
+		__set_bit(i, is_clean(value) ? m->found.clean : m->found.logged.dirty);
+		m->any = true;
+	}
+}
+
+/*
+ * The body of the loop over all that is mapped: of so many entries, at most a word,
+ * those whose frame was written, and which say by their dirty bit that they are no
+ * copy of a file.  *others: those that have to be looked at one by one.
+ */
+static unsigned long join_word(const struct map *m, const pte_t *pte, unsigned int n,
+			       unsigned long *others)
+{
+	const unsigned long *dirty = m->dirty;
+	unsigned long first = m->first, span = m->span, found = 0, rest = 0;
+
+	for (unsigned int k = 0; k < n; k++) {
+		unsigned long v = pte_val(READ_ONCE(pte[k])), at;
+
+		if (unlikely(!(v & _PAGE_PRESENT))) {
+			/* nothing; or swapped, on its way, without access */
+			if (v)
+				rest |= BIT(k);
+			continue;
+		}
+		at = ((v & PTE_PFN_MASK) >> PAGE_SHIFT) - first;
+		if (at >= span || !(dirty[BIT_WORD(at)] >> at % BITS_PER_LONG & 1))
+			continue;
+		if (v & PML_DIRTY_BITS && !(v & _PAGE_SPECIAL))
+			found |= BIT(k);
+		else
+			rest |= BIT(k);
+	}
+	*others = rest;
+	return found;
+}
+
+/* Does each entry have to be looked at by itself? */
+static bool is_one_by_one(const struct map *m)
+{
+	return m->referenced || pml_broken(PML_BREAK_LOSE_MAPPED) || pml_broken(PML_BREAK_ONE_PLACE);
 }
 
 static bool join_table(pte_t *table, void *arg)
 {
 	struct map *m = arg;
-	pte_t *pte = table + pte_index(m->start);
+	unsigned int i = pte_index(m->start), to = i + ((m->end - m->start) >> PAGE_SHIFT), n;
 
-	for (unsigned long addr = m->start; addr < m->end; addr += PAGE_SIZE, pte++)
-		join_entry(m, addr, READ_ONCE(*pte));
+	for (; i < to; i += n) {
+		unsigned long found = 0, others = ~0ul;
+
+		n = min_t(unsigned int, to - i, BITS_PER_LONG - i % BITS_PER_LONG);
+		if (!is_one_by_one(m))
+			found = join_word(m, table + i, n, &others);
+		if (found) {
+			m->found.logged.dirty[BIT_WORD(i)] |= found << i % BITS_PER_LONG;
+			m->any = true;
+		}
+		for (unsigned int k = 0; others && k < n; k++)
+			if (others >> k & 1)
+				join_entry(m, i + k, READ_ONCE(table[i + k]));
+	}
 	return true;
+}
+
+/* The table's place in the tables above it says that it is none, but one page. */
+static inline bool is_huge(pmd_t value)
+{
+	return !pmd_none(value) && (pmd_trans_huge(value) || !pmd_present(value));
 }
 
 /* False: it is none. */
@@ -188,17 +250,34 @@ static bool meet_huge(struct map *m, pmd_t *pmd)
 {
 	spinlock_t *ptl = pmd_lock(m->r->mm, pmd);
 	pmd_t value = READ_ONCE(*pmd);
-	bool is_huge = !pmd_none(value) && (pmd_trans_huge(value) || !pmd_present(value));
 
 	if (pmd_trans_huge(value)) {
 		unsigned long frame = pmd_pfn(value) + ((m->start & ~PMD_MASK) >> PAGE_SHIFT);
 
 		for (unsigned long addr = m->start; addr < m->end; addr += PAGE_SIZE, frame++)
-			if (!m->is_lookup || frame == m->frame)
-				meet(m, addr, frame, NULL);
+			meet(m, addr, frame, NULL);
 	}
 	spin_unlock(ptl);
-	return is_huge;
+	return is_huge(value);
+}
+
+/*
+ * What the entry at pmd leads to is handed to one of the two, again if it has been
+ * replaced meanwhile.
+ */
+static void with_entry(struct map *m, pmd_t *pmd, bool (*huge)(struct map *m, pmd_t *pmd),
+		       bool (*table)(pte_t *table, void *arg))
+{
+	for (unsigned int tries = 0; tries < TRIES; tries++) {
+		pmd_t value = READ_ONCE(*pmd);
+
+		if (pmd_none(value))
+			return;
+		if (is_huge(value) ? huge(m, pmd) : pml_with_table(m->r->mm, pmd, table, m))
+			return;
+		cond_resched();
+	}
+	m->failed = true;
 }
 
 /* [start, end) of one chunk, as far as it is mapped. */
@@ -207,20 +286,7 @@ static void meet_chunk(struct map *m, pmd_t *pmd, unsigned long start, unsigned 
 	tell(m, start >> PML_CHUNK_SHIFT);
 	m->start = start;
 	m->end = end;
-	for (unsigned int tries = 0; tries < TRIES; tries++) {
-		pmd_t value = READ_ONCE(*pmd);
-
-		if (pmd_none(value))
-			return;
-		if (pmd_trans_huge(value) || !pmd_present(value)) {
-			if (meet_huge(m, pmd))
-				return;
-		} else if (pml_with_table(m->r->mm, pmd, m->dirty ? join_table : meet_table, m)) {
-			return;
-		}
-		cond_resched();
-	}
-	m->failed = true;
+	with_entry(m, pmd, meet_huge, m->dirty ? join_table : meet_table);
 }
 
 /* ---- join ---- */
@@ -252,7 +318,6 @@ static unsigned long *make_bits(unsigned long n)
 /* A bit for each frame, so that most entries need no more than a look at it. */
 static void make_filter(struct map *m)
 {
-	unsigned long index;
 	struct pml_logged *p;
 
 	if (m->span > FILTER_MAX)
@@ -266,9 +331,9 @@ static void make_filter(struct map *m)
 	}
 	if (!m->dirty)
 		return;
-	xa_for_each(m->r->frames, index, p) {
+	list_for_each_entry(p, &m->r->frames->live, live) {
 		/* first is the first of a chunk, and so of a word */
-		unsigned long at = index * PML_CHUNK_PAGES - m->first;
+		unsigned long at = p->index * PML_CHUNK_PAGES - m->first;
 
 		bitmap_copy(m->dirty + BIT_WORD(at), p->dirty, PML_CHUNK_PAGES);
 		if (m->referenced)
@@ -277,6 +342,26 @@ static void make_filter(struct map *m)
 }
 
 /* ---- lookup ---- */
+
+static int by_offset(const void *a, const void *b)
+{
+	const struct place *x = a, *y = b;
+
+	return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+/* Those that may have an offset are then found without asking all of them. */
+static void sort_places(struct map *m)
+{
+	unsigned long reach = 0;
+
+	sort(m->places, m->nplaces, sizeof(*m->places), by_offset, NULL);
+	for (struct place *p = m->places; p < m->places + m->nplaces; p++) {
+		reach = max(reach, p->offset + p->npages);
+		p->reach = reach;
+	}
+	m->is_sorted = true;
+}
 
 static int list_places(struct map *m)
 {
@@ -294,22 +379,41 @@ static int list_places(struct map *m)
 			return -ENOMEM;
 		m->places[m->nplaces++] = (struct place){
 			.start = vma->vm_start, .offset = vma->vm_pgoff,
-			.npages = vma_pages(vma),
+			.npages = vma_pages(vma), .reach = ULONG_MAX,
 		};
 	}
+	if (m->r->nframes >= SORT_MIN)
+		sort_places(m);
 	return 0;
 }
 
-/* The frame's place in its mapping; 0: it is mapped nowhere; -1: it does not say. */
-static int ask_frame(unsigned long frame, unsigned long *offset)
+/* How many places begin at this offset or before it, and so may have it. */
+static unsigned int count_places(const struct map *m, unsigned long offset)
 {
-	struct page *page = pfn_to_online_page(frame);
-	struct folio *folio;
+	unsigned int from = 0, to = m->nplaces;
+
+	if (!m->is_sorted)
+		return to;
+	while (from < to) {
+		unsigned int i = (from + to) / 2;
+
+		if (m->places[i].offset <= offset)
+			from = i + 1;
+		else
+			to = i;
+	}
+	return from;
+}
+
+/*
+ * The frame's place in its mapping; 0: it is mapped nowhere; -1: it does not say.
+ * page: the frame's.
+ */
+static int ask_frame(struct page *page, unsigned long *offset)
+{
+	struct folio *folio = page_folio(page);
 	int said = -1;
 
-	if (!page)
-		return 0;
-	folio = page_folio(page);
 	/* free, the kernel's own, or just now being moved, which has a mark */
 	if (!folio_try_get(folio))
 		return 0;
@@ -317,7 +421,7 @@ static int ask_frame(unsigned long frame, unsigned long *offset)
 		if (folio_test_slab(folio) || !folio_mapped(folio)) {
 			said = 0;
 		} else if (folio->mapping && !folio_test_ksm(folio)) {
-			*offset = folio->index + (frame - folio_pfn(folio));
+			*offset = folio->index + (page_to_pfn(page) - folio_pfn(folio));
 			said = 1;
 		}
 	}
@@ -325,43 +429,106 @@ static int ask_frame(unsigned long frame, unsigned long *offset)
 	return said;
 }
 
-static void look_at(struct map *m, const struct place *p, unsigned long offset)
+/* The entry of m->start, by a table, is the frame's. */
+static bool look_at_entry(pte_t *table, void *arg)
 {
-	unsigned long addr = p->start + ((offset - p->offset) << PAGE_SHIFT), next;
-	pmd_t *pmd = pml_find_pmd(m->r->mm, addr, addr + PAGE_SIZE, &next);
+	struct map *m = arg;
+	pte_t value = READ_ONCE(table[pte_index(m->start)]);
 
-	if (pmd)
-		meet_chunk(m, pmd, addr, addr + PAGE_SIZE);
+	m->is_place = is_there(value) && pte_pfn(value) == m->frame;
+	m->is_clean = m->is_place && is_clean(value);
+	return true;
+}
+
+static bool look_at_huge(struct map *m, pmd_t *pmd)
+{
+	spinlock_t *ptl = pmd_lock(m->r->mm, pmd);
+	pmd_t value = READ_ONCE(*pmd);
+
+	m->is_place = pmd_trans_huge(value) &&
+		      pmd_pfn(value) + ((m->start & ~PMD_MASK) >> PAGE_SHIFT) == m->frame;
+	m->is_clean = false;
+	spin_unlock(ptl);
+	return is_huge(value);
+}
+
+/*
+ * The entry above the table of addr, which is mostly near the last one.  What is mapped
+ * keeps the tables in which these entries are, while mmap_lock is held.
+ */
+static pmd_t *find_pmd(struct map *m, unsigned long addr)
+{
+	unsigned long next;
+	pmd_t *pmd;
+
+	if (m->pmds && !((addr ^ m->pmds_of) & PUD_MASK))
+		return m->pmds + pmd_index(addr);
+	pmd = pml_find_pmd(m->r->mm, addr, addr + PAGE_SIZE, &next);
+	m->pmds = pmd ? pmd - pmd_index(addr) : NULL;
+	m->pmds_of = addr;
+	return pmd;
+}
+
+static void look_at(struct map *m, struct pml_logged *wanted, unsigned long addr)
+{
+	unsigned int bit = m->frame % PML_CHUNK_PAGES;
+	bool is_dirty = test_bit(bit, wanted->dirty), is_referenced;
+	pmd_t *pmd = find_pmd(m, addr);
+
+	if (!pmd)
+		return;
+	m->start = addr;
+	m->is_place = false;
+	with_entry(m, pmd, look_at_huge, look_at_entry);
+	if (!m->is_place)
+		return;
+	is_referenced = test_bit(bit, wanted->referenced);
+	if (is_dirty && is_forgotten(wanted->dirty, addr, bit))
+		is_dirty = false;
+	if (!is_dirty && !is_referenced)
+		return;
+	m->r->npages++;
+	if (!m->r->found_page(m->r->arg, addr, is_dirty && !m->is_clean, is_referenced,
+			      is_dirty && m->is_clean))
+		m->failed = true;
 }
 
 /* False: the frame does not say where it is. */
-static bool look_up(struct map *m, unsigned long frame)
+static bool look_up(struct map *m, struct pml_logged *wanted, struct page *page)
 {
+	unsigned int n, asked = 0;
 	unsigned long offset;
-	int said = ask_frame(frame, &offset);
+	int said = ask_frame(page, &offset);
 
 	if (said <= 0)
 		return !said;
-	m->frame = frame;
-	for (unsigned int i = 0; i < m->nplaces; i++)
-		if (offset - m->places[i].offset < m->places[i].npages)
-			look_at(m, m->places + i, offset);
+	m->frame = page_to_pfn(page);
+	for (n = count_places(m, offset); n && m->places[n - 1].reach > offset; n--) {
+		const struct place *p = m->places + n - 1;
+
+		if (offset - p->offset < p->npages)
+			look_at(m, wanted, p->start + ((offset - p->offset) << PAGE_SHIFT));
+		if (!(++asked % PLACES_BETWEEN))
+			cond_resched();
+	}
 	return true;
 }
 
 static bool look_up_all(struct map *m)
 {
-	DECLARE_BITMAP(any, PML_CHUNK_PAGES);
 	struct pml_logged *p;
-	unsigned long index;
-	unsigned int bit;
 
-	m->is_lookup = true;
-	xa_for_each(m->r->frames, index, p) {
-		bitmap_or(any, p->dirty, p->referenced, PML_CHUNK_PAGES);
-		for_each_set_bit(bit, any, PML_CHUNK_PAGES)
-			if (!look_up(m, index * PML_CHUNK_PAGES + bit))
-				return false;
+	list_for_each_entry(p, &m->r->frames->live, live) {
+		/* the frames of one chunk are there, or not, all together */
+		struct page *first = pfn_to_online_page(p->index * PML_CHUNK_PAGES);
+
+		for (unsigned int i = 0; first && i < BITS_TO_LONGS(PML_CHUNK_PAGES); i++) {
+			unsigned long any = p->dirty[i] | p->referenced[i];
+
+			for (; any; any &= any - 1)
+				if (!look_up(m, p, first + i * BITS_PER_LONG + __ffs(any)))
+					return false;
+		}
 		cond_resched();
 	}
 	return true;
@@ -378,23 +545,29 @@ static bool is_small(const struct pml_reverse *r)
 	if (places > PLACES_MAX || pml_broken(PML_HOOK_JOIN))
 		return false;
 	return pml_broken(PML_HOOK_LOOKUP) ||
-	       r->nframes * (LOOKUP_COST + places / PLACES_PER_ENTRY) < entries;
+	       r->nframes * LOOKUP_COST + places * PLACE_COST < entries;
 }
 
 static void count(struct map *m)
 {
-	DECLARE_BITMAP(any, PML_CHUNK_PAGES);
+	unsigned long first = ULONG_MAX, last = 0, n = 0, any_referenced = 0;
 	struct pml_logged *p;
-	unsigned long index;
 
-	m->first = ULONG_MAX;
-	xa_for_each(m->r->frames, index, p) {
-		bitmap_or(any, p->dirty, p->referenced, PML_CHUNK_PAGES);
-		m->any_referenced |= !bitmap_empty(p->referenced, PML_CHUNK_PAGES);
-		m->r->nframes += bitmap_weight(any, PML_CHUNK_PAGES);
-		m->first = min(m->first, index * PML_CHUNK_PAGES);
-		m->span = (index + 1) * PML_CHUNK_PAGES - m->first;
+	list_for_each_entry(p, &m->r->frames->live, live) {
+		for (unsigned int i = 0; i < BITS_TO_LONGS(PML_CHUNK_PAGES); i++) {
+			unsigned long any = p->dirty[i] | p->referenced[i];
+
+			if (any)
+				n += hweight_long(any);
+			any_referenced |= p->referenced[i];
+		}
+		first = min(first, p->index);
+		last = max(last, p->index);
 	}
+	m->r->nframes = n;
+	m->any_referenced = any_referenced;
+	m->first = first * PML_CHUNK_PAGES;
+	m->span = (last - first + 1) * PML_CHUNK_PAGES;
 }
 
 bool pml_reverse_map(struct pml_reverse *r)
@@ -414,9 +587,9 @@ bool pml_reverse_map(struct pml_reverse *r)
 	if (r->nframes && is_small(r) && !list_places(m))
 		done = look_up_all(m);
 	if (r->nframes && !done) {
-		m->is_lookup = false;
 		r->joined = true;
 		r->npages = 0;
+		m->index = ULONG_MAX;
 		make_filter(m);
 		join(m);
 	}

@@ -29,9 +29,12 @@ struct pml_found {
 
 struct pml_reverse {
 	struct mm_struct *mm;
-	struct xarray *frames;	/* struct pml_logged, by frame number / PML_CHUNK_PAGES */
+	struct pml_logged_set *frames;	/* by frame number / PML_CHUNK_PAGES */
 	/* Pages of one chunk that map some of them.  False: could not be kept. */
 	bool (*found)(void *arg, unsigned long index, const struct pml_found *found);
+	/* The same of one page; is_clean: as above. */
+	bool (*found_page)(void *arg, unsigned long addr, bool dirty, bool referenced,
+			   bool is_clean);
 	void *arg;
 	/* what was done: */
 	unsigned long nframes;	/* that there were */

@@ -50,11 +50,33 @@ static bool tell_pages(void *arg, unsigned long index, const struct pml_found *f
 	return to;
 }
 
+static bool tell_page(void *arg, unsigned long addr, bool dirty, bool referenced, bool is_clean)
+{
+	struct pml_mm *pm = arg;
+	struct pml_log *log = pm->log;
+	struct pml_logged *to;
+
+	if (is_clean) {
+		spin_lock(&pm->marks);
+		pml_mark_pages(pm, addr, addr + PAGE_SIZE, false);
+		spin_unlock(&pm->marks);
+	}
+	if (!dirty && !referenced)
+		return true;
+	to = pml_logged_make(log, log->told, addr >> PML_CHUNK_SHIFT);
+	if (to && dirty)
+		__set_bit(pte_index(addr), to->dirty);
+	if (to && referenced)
+		__set_bit(pte_index(addr), to->referenced);
+	return to;
+}
+
 bool pml_spml_resolve(struct pml_mm *pm, struct pml_counters *counters)
 {
 	struct pml_log *log = pm->log;
 	struct pml_reverse r = {
-		.mm = log->mm, .frames = &log->frames->chunks, .found = tell_pages, .arg = pm,
+		.mm = log->mm, .frames = log->frames, .found = tell_pages,
+		.found_page = tell_page, .arg = pm,
 	};
 	u64 begin = ktime_get_ns();
 	bool done;
@@ -62,7 +84,7 @@ bool pml_spml_resolve(struct pml_mm *pm, struct pml_counters *counters)
 	if (!log->frames->nlive)
 		return true;
 	done = pml_reverse_map(&r);
-	pml_logged_drop(log->frames);
+	pml_logged_clear(log->frames);
 	atomic64_add(r.nframes, &counters->log_frames);
 	atomic64_add(r.npages, &counters->log_mapped);
 	atomic64_inc(r.joined ? &counters->log_joins : &counters->log_lookups);

@@ -239,13 +239,15 @@ int main(int argc, char **argv)
 
 	if (large < SMALL)
 		return 2;
-	at = map(large);
+	at = map(SMALL);
 	events(at);
 	switches();
 	follow_all(at, SMALL, SMALL, DIRTY);
+	follow_all(at, SMALL, SMALL, 0);
+	munmap(at, SMALL);
+	at = map(large);
 	follow_all(at, large, SMALL, DIRTY);
 	follow_all(at, large, large, DIRTY);
-	follow_all(at, SMALL, SMALL, 0);
 	follow_all(at, large, SMALL, 0);
 	return 0;
 }
