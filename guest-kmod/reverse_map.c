@@ -214,7 +214,7 @@ static unsigned long join_word(const struct map *m, const pte_t *pte, unsigned i
 /* Does each entry have to be looked at by itself? */
 static bool is_one_by_one(const struct map *m)
 {
-	return m->referenced || pml_broken(PML_BREAK_LOSE_MAPPED) || pml_broken(PML_BREAK_ONE_PLACE);
+	return m->referenced || pml_broken(PML_BREAK_LOSE_MAPPED | PML_BREAK_ONE_PLACE);
 }
 
 static bool join_table(pte_t *table, void *arg)
