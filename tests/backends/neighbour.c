@@ -67,7 +67,10 @@ static bool obey(struct place *p, enum order order)
 {
 	switch (order) {
 	case AWAY:
-		if (!move(p->part, p->away))
+		/* the hole stays ours: a tracker within this process may need memory */
+		if (!move(p->part, p->away) ||
+		    mmap(p->part, PART * PAGE, PROT_NONE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != p->part)
 			return false;
 		memset(p->away, 2, PART * PAGE);
 		return true;
