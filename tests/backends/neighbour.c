@@ -259,8 +259,7 @@ int main(int argc, char **argv)
 		for (int first = 0; first < (negative ? 1 : 2); first++)
 			for (int outside = 0; outside <= info[i].external; outside++) {
 				one(name, outside, first || negative, negative, after);
-				/* mprotect leaves what it has not seen come back read-only */
-				if (!negative && strcmp(name, "mprotect") != 0)
+				if (!negative)
 					one(name, outside, first, false, true);
 			}
 	}
