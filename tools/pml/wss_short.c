@@ -101,7 +101,7 @@ static int mpa_take(struct source *s, struct wss_sample *sample)
 	static const char *const states[] = { "below", "at", "above" };
 	struct pml_wss_tenant *tenants, *own;
 	uint64_t memory = host_memory(s);
-	int rc;
+	int rc = 0;
 
 	source_begin_epoch(s, "memory.stat");
 	tenants = calloc(s->nall, sizeof(*tenants));
@@ -110,10 +110,13 @@ static int mpa_take(struct source *s, struct wss_sample *sample)
 	own = &tenants[s - s->all];
 	/* those that have gone ask for nothing */
 	for (size_t i = 0; i < s->nall; i++) {
+		int err;
+
 		s->all[i].epoch.page_size = s->epoch.page_size;
-		look_at_tenant(&s->all[i], &tenants[i]);
+		err = look_at_tenant(&s->all[i], &tenants[i]);
+		if (&tenants[i] == own)
+			rc = err;
 	}
-	rc = look_at_tenant(s, own);
 	if (rc == 0)
 		rc = pml_wss_mpa(tenants, s->nall, memory / s->epoch.page_size);
 	s->epoch.cost.collect_ns = wake_now() - s->epoch.end_ns;
