@@ -297,6 +297,28 @@ static void go_on(void)
 	step(0);
 }
 
+static void go_on_for(unsigned int epochs)
+{
+	for (unsigned int i = 0; i < epochs; i++)
+		go_on();
+}
+
+/* The same, and the kernel says that so many pages were fetched again. */
+static void go_on_with_refaults(uint64_t refaults)
+{
+	run_epoch();
+	tenants[0].look.refaults = refaults;
+	step(0);
+}
+
+/* One that goes round 24 MiB, until its limit is what it works with: which that is. */
+static uint64_t begin_calm_one(void)
+{
+	begin_one(24, 0);
+	go_on_for(40);
+	return limits[0].high;
+}
+
 Test(apply, a_calm_one_comes_to_what_it_works_with)
 {
 	uint64_t last = 120 * MIB;
@@ -327,9 +349,7 @@ Test(apply, it_keeps_to_its_floor)
 
 Test(apply, one_that_grows_is_released_in_that_epoch_and_keeps_what_it_needs)
 {
-	begin_one(24, 0);
-	for (unsigned int i = 0; i < 40; i++)
-		go_on();
+	begin_calm_one();
 	tenants[0].round = BLOCKS(96);
 	go_on();
 	cr_assert(sums[0].released && !limits[0].high);
@@ -345,39 +365,25 @@ Test(apply, one_that_grows_is_released_in_that_epoch_and_keeps_what_it_needs)
 /* What is fetched again little by little is answered by a little more. */
 Test(apply, some_refaults_get_it_more_and_calm_takes_that_back)
 {
-	uint64_t high, most = 0;
+	uint64_t high = begin_calm_one(), most = 0;
 
-	begin_one(24, 0);
-	for (unsigned int i = 0; i < 40; i++)
-		go_on();
-	high = limits[0].high;
 	for (unsigned int i = 0; i < 5; i++) {
-		run_epoch();
-		tenants[0].look.refaults = 100;
-		step(0);
+		go_on_with_refaults(100);
 		cr_assert(!sums[0].released);
 		cr_assert_gt(limits[0].high, most);
 		most = limits[0].high;
 	}
 	cr_assert_gt(most, high * 12 / 10);
-	for (unsigned int i = 0; i < 60; i++)
-		go_on();
+	go_on_for(60);
 	cr_assert_leq(limits[0].high, high + BLOCK);
 }
 
 Test(apply, noise_is_no_reason_for_more)
 {
-	uint64_t high;
+	uint64_t high = begin_calm_one();
 
-	begin_one(24, 0);
-	for (unsigned int i = 0; i < 40; i++)
-		go_on();
-	high = limits[0].high;
-	for (unsigned int i = 0; i < 10; i++) {
-		run_epoch();
-		tenants[0].look.refaults = LIMIT_FEW;
-		step(0);
-	}
+	for (unsigned int i = 0; i < 10; i++)
+		go_on_with_refaults(LIMIT_FEW);
 	cr_assert_eq(limits[0].high, high);
 }
 
@@ -386,21 +392,15 @@ Test(apply, one_that_thrashes_is_not_limited)
 {
 	begin_one(24, 0);
 	for (unsigned int i = 0; i < 60; i++) {
-		run_epoch();
-		tenants[0].look.refaults = 5000;
-		step(0);
+		go_on_with_refaults(5000);
 		cr_assert_eq(limits[0].high, 0);
 	}
 }
 
 Test(apply, an_epoch_that_was_lost_changes_nothing)
 {
-	uint64_t high;
+	uint64_t high = begin_calm_one();
 
-	begin_one(24, 0);
-	for (unsigned int i = 0; i < 40; i++)
-		go_on();
-	high = limits[0].high;
 	for (unsigned int i = 0; i < 10; i++) {
 		run_epoch();
 		cr_assert_eq(apply_step(&loops[0], &limits[0], 0, EPOCH_NS, &sums[0]), 0);
