@@ -129,6 +129,8 @@ static int read_answer(struct subject *s)
 			mark(s, s->soft, ORACLE_DROPPED, a, b);
 		else if (sscanf(line, "p %" SCNx64 " %" SCNx64, &a, &b) == 2)
 			mark(s, s->soft, ORACLE_PROTECTED, a, b);
+		else if (sscanf(line, "w %" SCNx64 " %" SCNx64, &a, &b) == 2)
+			mark(s, s->soft, ORACLE_CLEANED, a, b);
 		else if (sscanf(line, "done %" SCNu64 " %" SCNu64, &s->begin_ns, &s->end_ns) == 2)
 			return 0;
 		else if (sscanf(line, "error %d", &error) == 1)

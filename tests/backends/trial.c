@@ -235,11 +235,14 @@ static bool told(const struct trial *tr, uint8_t mark)
 
 static bool excused(const struct view *v, const struct trial *tr, size_t page)
 {
+	unsigned int why = v->soft[page];
+
 	if (v->assumed[page] == 1 + PML_REASON_DROPPED)
-		return v->soft[page] & ~ORACLE_PROTECTED;
+		return why & ~(ORACLE_PROTECTED | (tr->c->sees & CLEANS ? 0 : ORACLE_CLEANED));
+	why &= ~ORACLE_CLEANED;
 	if (v->assumed[page] == 1 + PML_REASON_FIRST_SIGHT && (tr->c->sees & SPREADS))
-		return v->soft[page] & ~LATE;
-	return v->soft[page] & ~(LATE | ORACLE_PROTECTED);
+		return why & ~LATE;
+	return why & ~(LATE | ORACLE_PROTECTED);
 }
 
 /* Written, then dropped: the content may be the old one; and where nothing was at the

@@ -77,6 +77,7 @@ RULE(dontneed_file, ORACLE_FILE_PRIVATE, 0, SEES_DROPS, "dontneed 100")
 RULE(dontneed_memfd, ORACLE_MEMFD, 0, SEES_DROPS, "dontneed 100")
 RULE(lazy_free, ORACLE_ANON, 0, 0, "free 64")
 RULE(lazy_freed, ORACLE_ANON, 0, SEES_DROPS, "discard 64")
+RULE(written_back, ORACLE_FILE_SHARED, 0, 0, "sync")
 RULE(split, ORACLE_ANON, 1, 0, "protect 7")
 RULE(protect, ORACLE_ANON, 0, 0, "protect 100")
 RULE(collapse, ORACLE_ANON, 1, 0, "collapse")
@@ -362,6 +363,7 @@ const struct truth truths_rules[] = {
 	{ "rules", "MADV_DONTNEED, memfd", dontneed_memfd, BOTH, false },
 	{ "rules", "MADV_FREE, written again", lazy_free, BOTH, false },
 	{ "rules", "MADV_FREE, reclaimed", lazy_freed, BOTH, false },
+	{ "rules", "written back, shared file", written_back, BOTH, false },
 	{ "rules", "huge page split", split, BOTH, false },
 	{ "rules", "huge page collapse", collapse, BOTH, false },
 	{ "rules", "small pages collapsed", collapse_small, BOTH, false },

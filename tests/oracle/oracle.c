@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -557,6 +559,22 @@ static int cmd_protect(struct oracle *o, size_t n)
 	return 0;
 }
 
+static int cmd_sync(struct oracle *o, size_t n)
+{
+	struct statfs on;
+
+	(void)n;
+	if (o->spec.kind != ORACLE_FILE_SHARED)
+		return -ENOTSUP;
+	if (fstatfs(o->priv->fd, &on) || fsync(o->priv->fd))
+		return -errno;
+	if (on.f_type == TMPFS_MAGIC)
+		return -ENODATA;
+	for (size_t i = 0; i < o->main_pages; i++)
+		o->soft[i] |= ORACLE_CLEANED;
+	return 0;
+}
+
 static int cmd_collapse(struct oracle *o, size_t n)
 {
 	(void)n;
@@ -872,6 +890,7 @@ static const struct {
 	{ "pin", cmd_pin },	      { "pinread", cmd_pinread },
 	{ "direct", cmd_direct },     { "share", cmd_share },
 	{ "own", cmd_own },	      { "release", cmd_release },
+	{ "sync", cmd_sync },
 };
 
 int oracle_do(struct oracle *o, const char *command)

@@ -33,6 +33,7 @@ struct oracle_spec {
 #define ORACLE_SOFT	1u	/* first touched, swapped or replaced: may be ASSUMED */
 #define ORACLE_DROPPED	2u	/* dropped or replaced: counts as dirty, whatever was in it */
 #define ORACLE_PROTECTED	16u	/* its protection was changed and changed back */
+#define ORACLE_CLEANED	32u	/* it may have been written back to its file */
 
 struct oracle {
 	struct oracle_spec spec;
@@ -79,6 +80,7 @@ void oracle_close(struct oracle *o);
  *   fork N           a child writes the whole region; meanwhile the parent
  *                    writes N pages
  *   protect N        mprotect N pages in a row to read-only and back
+ *   sync             writes the mapped file back to its disk
  *   collapse         MADV_COLLAPSE
  *   pageout N        swaps N pages in a row out
  *   swapwrite N      writes N pages in a row and swaps them out

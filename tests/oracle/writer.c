@@ -64,6 +64,7 @@ static void serve(struct oracle *o, char **argv)
 			print_set(o, o->soft, ORACLE_SOFT, 's');
 			print_set(o, o->soft, ORACLE_DROPPED, 'd');
 			print_set(o, o->soft, ORACLE_PROTECTED, 'p');
+			print_set(o, o->soft, ORACLE_CLEANED, 'w');
 			printf("done %" PRIu64 " %" PRIu64 "\n", o->begin_ns, o->end_ns);
 		}
 		fflush(stdout);
