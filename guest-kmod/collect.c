@@ -347,14 +347,17 @@ static void skip_gap(struct run *r, unsigned long start, unsigned long end)
 	spin_unlock(&w->mm->marks);
 }
 
-/* Takes the spans for this collect, as any mark: what comes later is the next's. */
+/* Takes the spans for this collect; as any mark, they stay until their end has come. */
 static void take_spans(struct pml_watch *w, unsigned long start, unsigned long end)
 {
-	w->taken->n = 0;
+	struct pml_spans *taken = w->taken;
+
+	taken->n = 0;
 	spin_lock(&w->mm->marks);
-	if (w->mm->invalidating)
-		w->mm->met = true;
-	pml_spans_move(w->pending.spans, start, end, w->taken);
+	pml_spans_move(w->pending.spans, start, end, taken);
+	for (unsigned int i = 0; w->mm->invalidating && i < taken->n; i++)
+		pml_spans_add(w->pending.spans, taken->at[i].start, taken->at[i].end,
+			      PML_WHY_INVALIDATED);
 	spin_unlock(&w->mm->marks);
 }
 

@@ -6,8 +6,8 @@
  * kernel; shared by all modes.
  *
  * A mark is made when the invalidation begins, while the page may still be
- * written.  A harvest that meets it, after its begin and before its end, uses
- * the mark up too early: then the end marks once more.
+ * written.  So it is not used up before the invalidation's end, but told by every
+ * collect until then, and by one more.
  *
  * Which events matter on x86: protection changes (mprotect, NUMA hints,
  * userfaultfd, soft-dirty) keep the dirty bit, though it may spread.
@@ -15,6 +15,7 @@
  * file pages, which does not; the latter is at most a huge page long, and fork is
  * of private mappings only.
  */
+#include <linux/delay.h>
 #include <linux/slab.h>
 #include "compat.h"
 #include "trace.h"
@@ -219,6 +220,14 @@ static bool was_collapse(struct pml_mm *pm, const struct mmu_notifier_range *ran
 	return before && before != pml_ptscan_table(pm->notifier.mm, range->start);
 }
 
+/* For tests: of one page of 64 it takes longer than a collect to be cleaned. */
+static void linger(const struct mmu_notifier_range *range)
+{
+	if (pml_broken(PML_HOOK_LINGER) && range->event == MMU_NOTIFY_PROTECTION_PAGE &&
+	    mmu_notifier_range_blockable(range) && !(range->start >> PAGE_SHIFT & 63))
+		msleep(200);
+}
+
 static int range_start(struct mmu_notifier *n, const struct mmu_notifier_range *range)
 {
 	struct pml_mm *pm = container_of(n, struct pml_mm, notifier);
@@ -231,6 +240,7 @@ static int range_start(struct mmu_notifier *n, const struct mmu_notifier_range *
 	else if (pm->by_frame)
 		pm->table = pml_ptscan_table(n->mm, range->start);
 	spin_unlock(&pm->marks);
+	linger(range);
 	return 0;
 }
 
@@ -238,11 +248,12 @@ static void range_end(struct mmu_notifier *n, const struct mmu_notifier_range *r
 {
 	struct pml_mm *pm = container_of(n, struct pml_mm, notifier);
 
+	linger(range);
 	spin_lock(&pm->marks);
-	if (was_collapse(pm, range) || pm->met)
+	if (was_collapse(pm, range) || pm->unmarked)
 		mark(pm, range);
 	if (!--pm->invalidating)
-		pm->met = false;
+		pm->unmarked = false;
 	spin_unlock(&pm->marks);
 }
 

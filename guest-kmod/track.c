@@ -73,8 +73,7 @@ struct pml_watch *pml_watch_open(struct mm_struct *mm, const struct pml_uapi_add
 	if (w->way.mode == PML_MODE_SPML)
 		w->mm->by_frame = true;
 	/* an invalidation that is under way was not marked for this watch */
-	if (w->mm->invalidating)
-		w->mm->met = true;
+	w->mm->unmarked |= w->mm->invalidating;
 	spin_unlock(&w->mm->marks);
 	mutex_unlock(&w->mm->lock);
 	return w;
@@ -165,7 +164,24 @@ struct before {
 	bool huge;
 };
 
-/* Takes the marks: what comes after this is for the next harvest. */
+/* Adds the marks to b, under marks; they are used up, unless their end is to come. */
+static void take_touched(struct pml_mm *pm, struct pml_chunk *c, const unsigned long *mask,
+			 bool shared, struct before *b)
+{
+	DECLARE_BITMAP(touched, PML_CHUNK_PAGES);
+
+	bitmap_copy(touched, c->touched, PML_CHUNK_PAGES);
+	if (shared)
+		bitmap_or(touched, touched, c->cleaned, PML_CHUNK_PAGES);
+	bitmap_and(touched, touched, mask, PML_CHUNK_PAGES);
+	bitmap_or(b->touched, b->touched, touched, PML_CHUNK_PAGES);
+	if (pm->invalidating && !pml_broken(PML_BREAK_NO_KEEP))
+		return;
+	bitmap_andnot(c->touched, c->touched, mask, PML_CHUNK_PAGES);
+	bitmap_andnot(c->cleaned, c->cleaned, mask, PML_CHUNK_PAGES);
+}
+
+/* What the harvest begins with. */
 static void take_marks(struct pml_mm *pm, unsigned long index, const unsigned long *mask,
 		       bool shared, u32 events, struct before *b)
 {
@@ -173,17 +189,9 @@ static void take_marks(struct pml_mm *pm, unsigned long index, const unsigned lo
 
 	memset(b, 0, sizeof(*b));
 	spin_lock(&pm->marks);
-	if (pm->invalidating)
-		pm->met = true;
 	c = xa_load(&pm->chunks, index);
 	if (c) {
-		if (shared)
-			bitmap_or(b->touched, c->touched, c->cleaned, PML_CHUNK_PAGES);
-		else
-			bitmap_copy(b->touched, c->touched, PML_CHUNK_PAGES);
-		bitmap_and(b->touched, b->touched, mask, PML_CHUNK_PAGES);
-		bitmap_andnot(c->touched, c->touched, mask, PML_CHUNK_PAGES);
-		bitmap_andnot(c->cleaned, c->cleaned, mask, PML_CHUNK_PAGES);
+		take_touched(pm, c, mask, shared, b);
 		/* it is about dirty bits: those stay where nobody looks for them */
 		if (events & PML_EV_DIRTY) {
 			bitmap_and(b->reprotected, c->reprotected, mask, PML_CHUNK_PAGES);
@@ -192,6 +200,35 @@ static void take_marks(struct pml_mm *pm, unsigned long index, const unsigned lo
 		bitmap_copy(b->known, c->known, PML_CHUNK_PAGES);
 		bitmap_copy(b->pinned, c->pinned, PML_CHUNK_PAGES);
 		b->huge = c->huge;
+	}
+	spin_unlock(&pm->marks);
+}
+
+/*
+ * The page tables have been read.  Where a bit was taken away before that, but after
+ * take_marks(), nothing was there to be read, and the mark is told now.
+ */
+static void take_late_marks(struct pml_watch *w, unsigned long start, unsigned long end,
+			    const unsigned long *mask, bool shared, struct before *b)
+{
+	const struct pml_spans *spans = w->pending.spans;
+	struct pml_mm *pm = w->mm;
+	struct pml_chunk *c;
+
+	if (pml_broken(PML_BREAK_NO_LATE))
+		return;
+	spin_lock(&pm->marks);
+	c = xa_load(&pm->chunks, start >> PML_CHUNK_SHIFT);
+	if (c)
+		take_touched(pm, c, mask, shared, b);
+	/* those of which no chunk could be made stay for the next collect as well */
+	for (unsigned int i = 0; i < spans->n; i++) {
+		unsigned long from = max(start, spans->at[i].start);
+		unsigned long to = min(end, spans->at[i].end);
+
+		if (from < to)
+			bitmap_set(b->touched, (from & ~PMD_MASK) >> PAGE_SHIFT,
+				   (to - from) >> PAGE_SHIFT);
 	}
 	spin_unlock(&pm->marks);
 }
@@ -333,6 +370,7 @@ void pml_harvest_chunk(struct pml_watch *w, struct vm_area_struct *vma, unsigned
 		h->looked = true;
 		h->appears = true;
 	}
+	take_late_marks(w, start, end, mask, vma->vm_flags & VM_SHARED, &b);
 	/* a huge page is harvested whole, whatever was asked for */
 	if (h->huge)
 		bitmap_fill(mask, PML_CHUNK_PAGES);

@@ -89,7 +89,7 @@ struct pml_mm {
 	unsigned long nchunks;
 	struct list_head watches;	/* changed under both locks */
 	unsigned int invalidating;	/* invalidations that have not ended */
-	bool met;			/* a harvest has met one of them */
+	bool unmarked;			/* one of them is older than one of the watches */
 	bool ended;
 	bool by_frame;			/* pages are known by their frames: SPML */
 	unsigned long table;		/* the one that was to stay in the split under way, or 0 */
@@ -202,9 +202,15 @@ int pml_watch_collect(struct pml_watch *w, unsigned long *start, unsigned long e
 #define PML_BREAK_NO_BORROW	128u	/* a kernel thread that borrows is overlooked */
 #define PML_BREAK_LOSE_MAPPED	2048u	/* SPML: the frames of one page of 16 are not found */
 #define PML_BREAK_ONE_PLACE	256u	/* SPML: a frame is found at one address alone */
-/* Nothing is broken by these: the way of the reverse mapping is prescribed. */
+#define PML_BREAK_NO_LATE	4096u	/* marks made while page tables are read are overlooked */
+#define PML_BREAK_NO_KEEP	8192u	/* marks are used up before the invalidation's end */
+/*
+ * Nothing is broken by these: the way of the reverse mapping is prescribed, writeback
+ * takes its time to clean a page.
+ */
 #define PML_HOOK_JOIN		512u
 #define PML_HOOK_LOOKUP		1024u
+#define PML_HOOK_LINGER		16384u
 #ifdef PML_TEST_HOOKS
 extern unsigned int pml_test_break;
 #define pml_has_test_hooks() true

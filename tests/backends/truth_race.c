@@ -109,7 +109,7 @@ static enum verdict round_of(struct trial *tr, unsigned char *shadow, const char
  * written once more.
  */
 static enum verdict run(const struct context *c, const struct oracle_spec *spec,
-			const char *command, uint32_t flags)
+			const char *meanwhile, const char *command, uint32_t flags)
 {
 	unsigned char *shadow;
 	uint64_t pages = 0;
@@ -121,6 +121,7 @@ static enum verdict run(const struct context *c, const struct oracle_spec *spec,
 	if (!shadow || subject_copy(&tr.s, 0, tr.s.main_pages, shadow))
 		return fail("no first copy");
 	TRY(collect_and_copy(&tr, shadow, &pages));
+	TRY(trial_do(&tr, meanwhile));
 	pages = 0;
 	for (done = 0; done < c->collects; done += 10)
 		TRY(round_of(&tr, shadow, command, 10, &pages));
@@ -132,8 +133,9 @@ static enum verdict run(const struct context *c, const struct oracle_spec *spec,
 	return PASS;
 }
 
-static enum verdict race(const struct context *c, enum oracle_kind kind, int thp,
-			 const char *command, uint32_t flags)
+/* meanwhile: what goes on all the time, beside the writers. */
+static enum verdict race_beside(const struct context *c, enum oracle_kind kind, int thp,
+				const char *meanwhile, const char *command, uint32_t flags)
 {
 	struct oracle_spec spec = {
 		.kind = kind, .thp = thp, .threads = 1, .pages = 8192, .seed = c->seed,
@@ -144,7 +146,13 @@ static enum verdict race(const struct context *c, enum oracle_kind kind, int thp
 		spec.pages = 2048;
 	if (!(c->sees & SEES_RACES) || (is_file(kind) && !(c->sees & SEES_FILES)))
 		return NOT_APPLICABLE;
-	return run(c, &spec, command, flags);
+	return run(c, &spec, meanwhile, command, flags);
+}
+
+static enum verdict race(const struct context *c, enum oracle_kind kind, int thp,
+			 const char *command, uint32_t flags)
+{
+	return race_beside(c, kind, thp, "none", command, flags);
 }
 
 static enum verdict anon_1(const struct context *c)
@@ -175,6 +183,13 @@ static enum verdict file_private(const struct context *c)
 static enum verdict file_shared(const struct context *c)
 {
 	return race(c, ORACLE_FILE_SHARED, 0, "race 3", 0);
+}
+
+/* Where the kernel takes a page's bits away while it is collected, also when nobody
+ * writes any more. */
+static enum verdict written_back(const struct context *c)
+{
+	return race_beside(c, ORACLE_FILE_SHARED, 0, "syncing", "race 3", 0);
 }
 
 /*
@@ -210,6 +225,7 @@ const struct truth truths_race[] = {
 	{ "race", "memfd, 3 writers", memfd, BOTH, false },
 	{ "race", "private file, 3 writers", file_private, BOTH, false },
 	{ "race", "shared file, 3 writers", file_shared, BOTH, false },
+	{ "race", "shared file, written back meanwhile", written_back, BOTH, false },
 	{ "race", "dropped and remapped meanwhile", churn, BOTH, false },
 	{ "race", "the same with huge pages", churn_thp, BOTH, false },
 	{ "race", "adaptive arming", adaptive, BOTH, false },

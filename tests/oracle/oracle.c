@@ -76,6 +76,9 @@ struct oracle_private {
 	bool churn;
 	atomic_bool stop;
 	struct oracle_io *io;	/* rings, descriptors, mappings held open */
+	pthread_t syncer;	/* writes the file back without end */
+	bool has_syncer;
+	atomic_bool sync_stop;
 };
 
 static const char *const kind_names[ORACLE_KINDS] = {
@@ -864,9 +867,43 @@ static int cmd_own(struct oracle *o, size_t n)
 	return oracle_io_own(&o->priv->io, o->base, n * o->page);
 }
 
+static void *sync_without_end(void *arg)
+{
+	struct oracle_private *p = ((struct oracle *)arg)->priv;
+
+	while (!atomic_load(&p->sync_stop)) {
+		fsync(p->fd);
+		usleep(1000);
+	}
+	return NULL;
+}
+
+static int cmd_syncing(struct oracle *o, size_t n)
+{
+	struct oracle_private *p = o->priv;
+	int error = cmd_sync(o, n);
+
+	if (error)
+		return error;
+	atomic_store(&p->sync_stop, false);
+	if (p->has_syncer || pthread_create(&p->syncer, NULL, sync_without_end, o))
+		return -EAGAIN;
+	p->has_syncer = true;
+	return 0;
+}
+
+static void end_syncing(struct oracle_private *p)
+{
+	atomic_store(&p->sync_stop, true);
+	if (p->has_syncer)
+		pthread_join(p->syncer, NULL);
+	p->has_syncer = false;
+}
+
 static int cmd_release(struct oracle *o, size_t n)
 {
 	(void)n;
+	end_syncing(o->priv);
 	oracle_io_release(&o->priv->io);
 	return 0;
 }
@@ -890,7 +927,7 @@ static const struct {
 	{ "pin", cmd_pin },	      { "pinread", cmd_pinread },
 	{ "direct", cmd_direct },     { "share", cmd_share },
 	{ "own", cmd_own },	      { "release", cmd_release },
-	{ "sync", cmd_sync },
+	{ "sync", cmd_sync },	      { "syncing", cmd_syncing },
 };
 
 int oracle_do(struct oracle *o, const char *command)
@@ -1035,6 +1072,7 @@ void oracle_close(struct oracle *o)
 	if (!p)
 		return;
 	cmd_stop(o, 0);
+	end_syncing(p);
 	oracle_io_release(&p->io);
 	pthread_mutex_lock(&p->lock);
 	p->quit = true;

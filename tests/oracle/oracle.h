@@ -95,7 +95,8 @@ void oracle_close(struct oracle *o);
  *   direct           opens a file for direct I/O and keeps it open
  *   share            maps the file a second time and keeps that
  *   own N            a userfaultfd of the oracle's own takes the first N pages
- *   release          ends the last four
+ *   syncing          as sync, again and again, by a thread of its own
+ *   release          ends the last five
  */
 int oracle_do(struct oracle *o, const char *command);
 

@@ -38,6 +38,16 @@ tap_ok "$(grep -q '^not ok .* [1-9][0-9]* missed' /tmp/tap && echo 0 || echo 1)"
 	"broken on purpose, no flush: what was read is missed, too"
 # Without the notifier a page that was dropped is not missed.
 broken 2 --group rules --name "MADV_DONTNEED, private file"
+# What is taken away while the tables are read: the mark of it overlooked.
+broken 4096 --group race --name "written back" --collects 600
+# ... or used up before the kernel has done what was announced; writeback lingers.
+echo $((8192 + 16384)) >"$break"
+"$build/tests/ptscan/test-writeback" >/tmp/tap
+echo 16384 >"$break"
+tap_ok "$(grep -q '^not ok' /tmp/tap && echo 0 || echo 1)" \
+	"broken on purpose, a mark that is used up early: a write is missed"
+tap_add "$build/tests/ptscan/test-writeback"
+echo 0 >"$break"
 # Without the fan-out the one steals from the other.
 echo 4 >"$break"
 "$build/tests/ptscan/test-ptscan" 8 >/tmp/tap
