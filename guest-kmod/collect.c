@@ -213,15 +213,13 @@ static bool put_word(struct run *r, unsigned long *dirty, unsigned long *referen
 static unsigned long put_logged(struct run *r, struct pml_logged *p, unsigned long start,
 				unsigned long end)
 {
-	unsigned long base = start & PMD_MASK, reached = end, left = 0;
-	unsigned int from = (start - base) >> PAGE_SHIFT, to = (end - base) >> PAGE_SHIFT;
+	unsigned long base = start & PMD_MASK, reached = end, words = 0;
+	unsigned int from = (start - base) >> PAGE_SHIFT, to = (end - base) >> PAGE_SHIFT, i;
 	bool is_room = true;
 
-	for (unsigned int i = 0; i < BITS_TO_LONGS(PML_CHUNK_PAGES); i++) {
+	pml_for_each_word(i, p) {
 		unsigned long mask = ~0ul;
 
-		if (!(p->dirty[i] | p->referenced[i]))
-			continue;
 		if (i <= BIT_WORD(from))
 			mask = i == BIT_WORD(from) ? BITMAP_FIRST_WORD_MASK(from) : 0;
 		if (i >= BIT_WORD(to))
@@ -229,9 +227,11 @@ static unsigned long put_logged(struct run *r, struct pml_logged *p, unsigned lo
 		if (is_room)
 			is_room = put_word(r, p->dirty + i, p->referenced + i, mask,
 					   base + i * BITS_PER_LONG * PAGE_SIZE, &reached);
-		left |= p->dirty[i] | p->referenced[i];
+		if (pml_logged_word(p, i))
+			words |= BIT(i);
 	}
-	if (!left)
+	p->words = words;
+	if (!words)
 		pml_logged_quieten(r->w->mm->log->told, p);
 	return reached;
 }

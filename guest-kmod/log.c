@@ -63,6 +63,7 @@ static void enliven(struct pml_logged_set *set, struct pml_logged *p)
 
 void pml_logged_quieten(struct pml_logged_set *set, struct pml_logged *p)
 {
+	p->words = 0;
 	if (list_empty(&p->live))
 		return;
 	list_del_init(&p->live);
@@ -140,14 +141,17 @@ static void logged_free(struct pml_logged_set *set, struct pml_logged *p)
 void pml_logged_clear(struct pml_logged_set *set)
 {
 	struct pml_logged *p, *next;
+	unsigned int i;
 
 	if (set->n > KEPT_MAX) {
 		pml_logged_drop(set);
 		return;
 	}
 	list_for_each_entry_safe(p, next, &set->live, live) {
-		bitmap_zero(p->dirty, PML_CHUNK_PAGES);
-		bitmap_zero(p->referenced, PML_CHUNK_PAGES);
+		pml_for_each_word(i, p) {
+			p->dirty[i] = 0;
+			p->referenced[i] = 0;
+		}
 		pml_logged_quieten(set, p);
 	}
 }
@@ -178,11 +182,14 @@ static void drop_empty(struct pml_logged_set *set)
 
 void pml_logged_settle(struct pml_logged_set *set, struct pml_logged *p)
 {
-	unsigned long any = 0;
+	unsigned long words = 0;
+	unsigned int i;
 
-	for (unsigned int i = 0; i < BITS_TO_LONGS(PML_CHUNK_PAGES); i++)
-		any |= p->dirty[i] | p->referenced[i];
-	if (!any)
+	pml_for_each_word(i, p)
+		if (pml_logged_word(p, i))
+			words |= BIT(i);
+	p->words = words;
+	if (!words)
 		pml_logged_quieten(set, p);
 }
 
@@ -195,14 +202,19 @@ static bool is_physical(const struct pml_log *log)
 /* Moves the bits of these events. */
 static void logged_move(struct pml_logged *to, struct pml_logged *from, u32 events)
 {
-	if (events & PML_EV_DIRTY) {
-		bitmap_or(to->dirty, to->dirty, from->dirty, PML_CHUNK_PAGES);
-		bitmap_zero(from->dirty, PML_CHUNK_PAGES);
+	unsigned int i;
+
+	pml_for_each_word(i, from) {
+		if (events & PML_EV_DIRTY) {
+			to->dirty[i] |= from->dirty[i];
+			from->dirty[i] = 0;
+		}
+		if (events & PML_EV_REFERENCED) {
+			to->referenced[i] |= from->referenced[i];
+			from->referenced[i] = 0;
+		}
 	}
-	if (events & PML_EV_REFERENCED) {
-		bitmap_or(to->referenced, to->referenced, from->referenced, PML_CHUNK_PAGES);
-		bitmap_zero(from->referenced, PML_CHUNK_PAGES);
-	}
+	to->words |= from->words;
 }
 
 /* Likewise, of all chunks; false: some of them are lost. */
@@ -290,6 +302,7 @@ static bool take_page(struct pml_device *d, struct pml_log *log, u64 entry)
 		log->lost = true;
 		return true;
 	}
+	p->words |= BIT(BIT_WORD(i));
 	if (entry & PML_DEV_E_DIRTY)
 		__set_bit(i, p->dirty);
 	if (entry & PML_DEV_E_REFERENCED)
@@ -724,16 +737,19 @@ void pml_log_harvest(struct pml_log *log, unsigned long index, const unsigned lo
 		     u32 events, unsigned long *dirty, unsigned long *referenced)
 {
 	struct pml_logged *p = xa_load(&log->told->chunks, index);
+	unsigned int i;
 
 	if (!p)
 		return;
-	if (events & PML_EV_DIRTY) {
-		bitmap_and(dirty, p->dirty, mask, PML_CHUNK_PAGES);
-		bitmap_andnot(p->dirty, p->dirty, mask, PML_CHUNK_PAGES);
-	}
-	if (events & PML_EV_REFERENCED) {
-		bitmap_and(referenced, p->referenced, mask, PML_CHUNK_PAGES);
-		bitmap_andnot(p->referenced, p->referenced, mask, PML_CHUNK_PAGES);
+	pml_for_each_word(i, p) {
+		if (events & PML_EV_DIRTY) {
+			dirty[i] |= p->dirty[i] & mask[i];
+			p->dirty[i] &= ~mask[i];
+		}
+		if (events & PML_EV_REFERENCED) {
+			referenced[i] |= p->referenced[i] & mask[i];
+			p->referenced[i] &= ~mask[i];
+		}
 	}
 	pml_logged_settle(log->told, p);
 }

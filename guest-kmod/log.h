@@ -13,6 +13,7 @@
 #ifndef PML_LOG_H
 #define PML_LOG_H
 
+#include <linux/bitops.h>
 #include <linux/list.h>
 #include <linux/mm_types.h>
 #include <linux/mutex.h>
@@ -35,9 +36,19 @@ struct pml_log_way {
 struct pml_logged {
 	DECLARE_BITMAP(dirty, PML_CHUNK_PAGES);
 	DECLARE_BITMAP(referenced, PML_CHUNK_PAGES);
+	unsigned long words;		/* a bit for each word in which there may be some */
 	struct list_head live;		/* in the set's, unless it is empty */
 	unsigned long index;
 };
+
+/* The bits of any kind that are in word i. */
+static inline unsigned long pml_logged_word(const struct pml_logged *p, unsigned int i)
+{
+	return p->dirty[i] | p->referenced[i];
+}
+
+/* Each word that may have bits: mostly one or two of eight, where writes are spread. */
+#define pml_for_each_word(i, p) for_each_set_bit(i, &(p)->words, BITS_TO_LONGS(PML_CHUNK_PAGES))
 
 /*
  * Chunks by their index.  One that has been emptied stays until a harvest passes it
@@ -88,7 +99,7 @@ void pml_log_leave(struct pml_log **log);
  */
 int pml_log_drain(struct pml_log *log, u32 events, bool *lost, u64 *rearmed);
 
-/* Takes what is there of these pages of a chunk, of these events. */
+/* Takes what is there of these pages of a chunk, of these events, and adds it to both. */
 void pml_log_harvest(struct pml_log *log, unsigned long index, const unsigned long *mask,
 		     u32 events, unsigned long *dirty, unsigned long *referenced);
 /* The first chunk at or after index, at most last, of which something is there. */

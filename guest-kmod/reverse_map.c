@@ -516,19 +516,20 @@ static bool look_up(struct map *m, struct pml_logged *wanted, struct page *page)
 
 static bool look_up_all(struct map *m)
 {
+	unsigned long any;
 	struct pml_logged *p;
+	unsigned int i;
 
 	list_for_each_entry(p, &m->r->frames->live, live) {
 		/* the frames of one chunk are there, or not, all together */
 		struct page *first = pfn_to_online_page(p->index * PML_CHUNK_PAGES);
 
-		for (unsigned int i = 0; first && i < BITS_TO_LONGS(PML_CHUNK_PAGES); i++) {
-			unsigned long any = p->dirty[i] | p->referenced[i];
-
-			for (; any; any &= any - 1)
+		if (!first)
+			continue;
+		pml_for_each_word(i, p)
+			for (any = pml_logged_word(p, i); any; any &= any - 1)
 				if (!look_up(m, p, first + i * BITS_PER_LONG + __ffs(any)))
 					return false;
-		}
 		cond_resched();
 	}
 	return true;
@@ -552,13 +553,11 @@ static void count(struct map *m)
 {
 	unsigned long first = ULONG_MAX, last = 0, n = 0, any_referenced = 0;
 	struct pml_logged *p;
+	unsigned int i;
 
 	list_for_each_entry(p, &m->r->frames->live, live) {
-		for (unsigned int i = 0; i < BITS_TO_LONGS(PML_CHUNK_PAGES); i++) {
-			unsigned long any = p->dirty[i] | p->referenced[i];
-
-			if (any)
-				n += hweight_long(any);
+		pml_for_each_word(i, p) {
+			n += hweight_long(pml_logged_word(p, i));
 			any_referenced |= p->referenced[i];
 		}
 		first = min(first, p->index);

@@ -46,6 +46,8 @@ static bool tell_pages(void *arg, unsigned long index, const struct pml_found *f
 	if (to) {
 		bitmap_or(to->dirty, to->dirty, pages->dirty, PML_CHUNK_PAGES);
 		bitmap_or(to->referenced, to->referenced, pages->referenced, PML_CHUNK_PAGES);
+		/* more than there are, until the next one settles it */
+		to->words = ~0ul >> (BITS_PER_LONG - BITS_TO_LONGS(PML_CHUNK_PAGES));
 	}
 	return to;
 }
@@ -64,6 +66,8 @@ static bool tell_page(void *arg, unsigned long addr, bool dirty, bool referenced
 	if (!dirty && !referenced)
 		return true;
 	to = pml_logged_make(log, log->told, addr >> PML_CHUNK_SHIFT);
+	if (to)
+		to->words |= BIT(BIT_WORD(pte_index(addr)));
 	if (to && dirty)
 		__set_bit(pte_index(addr), to->dirty);
 	if (to && referenced)
