@@ -445,6 +445,8 @@ int pml_watch_collect(struct pml_watch *w, unsigned long *start, unsigned long e
 		retire_all(w->mm);
 	pml_watch_resolve(w);
 	take_spans(w, *start, end);
+	if (w->taken->n && !pml_broken(PML_BREAK_NO_MARK_FLUSH))
+		pml_flush(w);
 	out->lost |= pml_spans_has(w->taken, PML_WHY_OVERFLOW);
 	*start = collect_locked(r, mm, *start, end);
 	give_back_spans(w, *start, end);

@@ -36,7 +36,7 @@ MODULE_PARM_DESC(max_targets, "Processes that one session may track (1024)");
 unsigned int pml_test_break;
 module_param_named(test_break, pml_test_break, uint, 0644);
 MODULE_PARM_DESC(test_break,
-		 "For tests, which must then fail: 1 no TLB flush, 2 no notifier, 4 no fan-out, 8 no flush later, 16 logged pages dropped, 32 the device is not told who runs, 64 logs not drained, 128 borrowers overlooked, 256 logged frames found once only, 2048 not found, 4096 marks overlooked, 8192 marks used up early; 512, 1024: the way of finding them; 16384: slow writeback");
+		 "For tests, which must then fail: 1 no TLB flush, 2 no notifier, 4 no fan-out, 8 no flush later, 16 logged pages dropped, 32 the device is not told who runs, 64 logs not drained, 128 borrowers overlooked, 256 logged frames found once only, 2048 not found, 4096 marks overlooked, 8192 marks used up early, 32768 used up without a flush; 512, 1024: the way of finding them; 16384: slow writeback and reclaim");
 #endif
 
 static int get_info(struct pml_uapi_info *info)

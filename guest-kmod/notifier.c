@@ -7,7 +7,9 @@
  *
  * A mark is made when the invalidation begins, while the page may still be
  * written.  So it is not used up before the invalidation's end, but told by every
- * collect until then, and by one more.
+ * collect until then, and by one more.  The kernel may even put off its flush of the TLB
+ * until after that end (reclaim, MADV_FREE), and a processor goes on writing by what it
+ * remembers: who uses up a mark flushes, and whoever writes afterwards faults.
  *
  * Which events matter on x86: protection changes (mprotect, NUMA hints,
  * userfaultfd, soft-dirty) keep the dirty bit, though it may spread.
@@ -220,10 +222,10 @@ static bool was_collapse(struct pml_mm *pm, const struct mmu_notifier_range *ran
 	return before && before != pml_ptscan_table(pm->notifier.mm, range->start);
 }
 
-/* For tests: of one page of 64 it takes longer than a collect to be cleaned. */
-static void linger(const struct mmu_notifier_range *range)
+/* For tests: of one page of 64 it takes the kernel longer than a collect. */
+static void linger(const struct mmu_notifier_range *range, enum mmu_notifier_event event)
 {
-	if (pml_broken(PML_HOOK_LINGER) && range->event == MMU_NOTIFY_PROTECTION_PAGE &&
+	if (pml_broken(PML_HOOK_LINGER) && range->event == event &&
 	    mmu_notifier_range_blockable(range) && !(range->start >> PAGE_SHIFT & 63))
 		msleep(200);
 }
@@ -240,7 +242,7 @@ static int range_start(struct mmu_notifier *n, const struct mmu_notifier_range *
 	else if (pm->by_frame)
 		pm->table = pml_ptscan_table(n->mm, range->start);
 	spin_unlock(&pm->marks);
-	linger(range);
+	linger(range, MMU_NOTIFY_PROTECTION_PAGE);
 	return 0;
 }
 
@@ -248,13 +250,16 @@ static void range_end(struct mmu_notifier *n, const struct mmu_notifier_range *r
 {
 	struct pml_mm *pm = container_of(n, struct pml_mm, notifier);
 
-	linger(range);
+	linger(range, MMU_NOTIFY_PROTECTION_PAGE);
 	spin_lock(&pm->marks);
 	if (was_collapse(pm, range) || pm->unmarked)
 		mark(pm, range);
 	if (!--pm->invalidating)
 		pm->unmarked = false;
 	spin_unlock(&pm->marks);
+	/* reclaim, which has yet to flush */
+	if (current->flags & PF_MEMALLOC)
+		linger(range, MMU_NOTIFY_CLEAR);
 }
 
 static void release(struct mmu_notifier *n, struct mm_struct *mm)

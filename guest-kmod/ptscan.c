@@ -73,16 +73,6 @@ unsigned long pml_ptscan_table(struct mm_struct *mm, unsigned long addr)
 	return pmd_present(value) && !pmd_trans_huge(value) ? pmd_pfn(value) : 0;
 }
 
-static void flush(struct pml_watch *w)
-{
-	if (pml_broken(PML_BREAK_NO_FLUSH))
-		return;
-	if (pml_broken(PML_BREAK_NO_FLUSH_LATER) && atomic64_read(&w->counters->collects) > 7)
-		return;
-	atomic64_add(pml_flush_mm(w->mm->notifier.mm), &w->counters->ipis);
-	atomic64_inc(&w->counters->flushes);
-}
-
 /* Clears the dirty bits of an entry; true if one was set. */
 static bool take_dirty(unsigned long *entry, unsigned long value)
 {
@@ -154,7 +144,7 @@ static bool scan_table(pte_t *table, void *arg)
 			   page_folio(pte_page(value)), i, 1);
 	}
 	if (s->h->ndirty || s->h->naccessed)
-		flush(s->w);
+		pml_flush(s->w);
 	return true;
 }
 
@@ -170,7 +160,7 @@ static bool scan_huge(struct scan *s, struct mm_struct *mm, pmd_t *pmd)
 		take_entry(s, (unsigned long *)&pmd->pmd, pmd_val(value),
 			   page_folio(pmd_page(value)), 0, PML_CHUNK_PAGES);
 		if (s->h->ndirty || s->h->naccessed)
-			flush(s->w);
+			pml_flush(s->w);
 	} else if (!pmd_none(value) && !pmd_present(value)) {
 		bitmap_fill(s->h->content, PML_CHUNK_PAGES);
 		s->h->huge = true;

@@ -155,6 +155,16 @@ void pml_watch_resolve(struct pml_watch *w)
 		lose_logged(w->mm);
 }
 
+void pml_flush(struct pml_watch *w)
+{
+	if (pml_broken(PML_BREAK_NO_FLUSH))
+		return;
+	if (pml_broken(PML_BREAK_NO_FLUSH_LATER) && atomic64_read(&w->counters->collects) > 7)
+		return;
+	atomic64_add(pml_flush_mm(w->mm->notifier.mm), &w->counters->ipis);
+	atomic64_inc(&w->counters->flushes);
+}
+
 /* What is known of a chunk before its page table is read. */
 struct before {
 	DECLARE_BITMAP(known, PML_CHUNK_PAGES);
@@ -371,6 +381,8 @@ void pml_harvest_chunk(struct pml_watch *w, struct vm_area_struct *vma, unsigned
 		h->appears = true;
 	}
 	take_late_marks(w, start, end, mask, vma->vm_flags & VM_SHARED, &b);
+	if (!bitmap_empty(b.touched, PML_CHUNK_PAGES) && !pml_broken(PML_BREAK_NO_MARK_FLUSH))
+		pml_flush(w);
 	/* a huge page is harvested whole, whatever was asked for */
 	if (h->huge)
 		bitmap_fill(mask, PML_CHUNK_PAGES);

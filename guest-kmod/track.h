@@ -151,6 +151,8 @@ struct pml_chunk *pml_chunk_make(struct pml_mm *pm, unsigned long index, gfp_t g
 void pml_chunk_reap(struct pml_mm *pm, unsigned long index, struct pml_chunk *c);
 void pml_chunks_retire(struct pml_mm *pm, unsigned long start, unsigned long end);
 void pml_chunks_drop(struct pml_mm *pm);
+/* No processor writes any more by what its TLB remembers. */
+void pml_flush(struct pml_watch *w);
 /* These are told as INVALIDATED, once; cleaned: if the mapping is shared.  Under marks. */
 void pml_mark_pages(struct pml_mm *pm, unsigned long start, unsigned long end, bool cleaned);
 /* The pages of one chunk that lie in [start, end). */
@@ -204,9 +206,10 @@ int pml_watch_collect(struct pml_watch *w, unsigned long *start, unsigned long e
 #define PML_BREAK_ONE_PLACE	256u	/* SPML: a frame is found at one address alone */
 #define PML_BREAK_NO_LATE	4096u	/* marks made while page tables are read are overlooked */
 #define PML_BREAK_NO_KEEP	8192u	/* marks are used up before the invalidation's end */
+#define PML_BREAK_NO_MARK_FLUSH	32768u	/* no TLB flush where marks are used up */
 /*
- * Nothing is broken by these: the way of the reverse mapping is prescribed, writeback
- * takes its time to clean a page.
+ * Nothing is broken by these: the way of the reverse mapping is prescribed; writeback
+ * and reclaim take their time.
  */
 #define PML_HOOK_JOIN		512u
 #define PML_HOOK_LOOKUP		1024u

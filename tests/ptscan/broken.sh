@@ -58,4 +58,13 @@ tap_ok "$(grep -q '^not ok .*do not steal' /tmp/tap && echo 0 || echo 1)" \
 tap_add "$build/tests/ptscan/test-ptscan" 8
 tap_add "$build/tests/ptscan/test-references" 8
 tap_add "$build/tests/backends/suite" --backend ptscan --group exact --name "anon, 1 thread"
+# A processor that has not heard of it yet writes to a page that was swapped out.
+"$here/../kmod/pressure.sh"
+echo $((16384 + 32768)) >"$break"
+"$build/tests/ptscan/test-pageout" ptscan 6 >/tmp/tap
+echo 16384 >"$break"
+tap_ok "$(grep -q '^not ok' /tmp/tap && echo 0 || echo 1)" \
+	"broken on purpose, no flush where a mark is used up: a write is missed"
+tap_add "$build/tests/ptscan/test-pageout" ptscan 6
+echo 0 >"$break"
 tap_done
