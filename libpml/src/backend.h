@@ -79,6 +79,10 @@ struct pml_backend {
 		     uint64_t *pages);
 };
 
+/* For attach: the descriptor without which the kernel tracks nothing.  When it is another
+ * file one day, the process was restored from a checkpoint. */
+void pml_proc_tracked_by(struct pml_proc *p, int fd);
+
 /* Every back-end, in order of preference; backends.c. */
 extern const struct pml_backend *const pml_backends[];
 extern const size_t pml_nbackends;
@@ -100,6 +104,11 @@ struct pml_proc {
 	int dirfd;		/* /proc/PID */
 	int maps_fd;
 	int status_fd;
+	/* what tracks it in the kernel, and which that was; -1: nothing that a checkpoint
+	 * would not bring back */
+	int tracks_fd;
+	uint64_t tracks_dev;
+	uint64_t tracks_ino;
 	uint32_t polled;	/* the poll of the cgroup that listed it last */
 	bool self;
 	bool attached;

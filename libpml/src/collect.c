@@ -200,9 +200,12 @@ static void tell_set(struct run *run, struct pml_proc *p)
 static int collect_proc(struct run *run, struct pml_proc *p)
 {
 	uint64_t began = pml_now_ns(), walk_end = run->start;
-	int err = pml_proc_refresh(p);
 	bool to_sets;
+	int err;
 
+	if (pml_proc_restored(p))
+		return pml_fail(run->t, -ESTALE, "the tracker was restored from a checkpoint, or somebody has closed its descriptor: what it knew is gone; call pml_start to begin anew");
+	err = pml_proc_refresh(p);
 	if (err)
 		return err;
 	pml_coverage_read(p);

@@ -140,7 +140,7 @@ int pml_proc_add(struct pml *t, int32_t pid, struct pml_proc **out)
 	p->adaptive = t->flags & PML_ADAPTIVE;
 	p->verify = t->flags & PML_ADAPTIVE_VERIFY;
 	p->seed = (uint64_t)pid * 0x9e3779b97f4a7c15ull;
-	p->pidfd = p->dirfd = p->maps_fd = p->status_fd = -1;
+	p->pidfd = p->dirfd = p->maps_fd = p->status_fd = p->tracks_fd = -1;
 	err = open_files(p);
 	if (err) {
 		free_proc(p);
@@ -181,6 +181,25 @@ void pml_proc_remove(struct pml *t, struct pml_proc *p)
 	((struct pml_proc **)t->procs.p)[slot] = NULL;
 	while (t->nprocs && !pml_proc_at(t, t->nprocs - 1))
 		t->nprocs--;
+}
+
+void pml_proc_tracked_by(struct pml_proc *p, int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return;
+	p->tracks_fd = fd;
+	p->tracks_dev = st.st_dev;
+	p->tracks_ino = st.st_ino;
+}
+
+bool pml_proc_restored(const struct pml_proc *p)
+{
+	struct stat st;
+
+	return p->tracks_fd >= 0 && (fstat(p->tracks_fd, &st) || st.st_dev != p->tracks_dev ||
+				     st.st_ino != p->tracks_ino);
 }
 
 /* Its memory is gone: has it exited?  A process gives up its memory before it

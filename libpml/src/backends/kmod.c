@@ -419,6 +419,7 @@ int pml_kmod_attach(struct pml_proc *p, uint32_t mode)
 		pml_kmod_detach(p);
 		return fail(p, err, why);
 	}
+	pml_proc_tracked_by(p, s->session);
 	err = pml_buf_reserve(p->pool, &s->vec, VEC_LEN * sizeof(struct pml_uapi_range));
 	if (!err && !p->self) {
 		s->proof = openat(p->dirfd, "pagemap", O_RDONLY | O_CLOEXEC);

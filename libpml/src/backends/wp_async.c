@@ -997,6 +997,8 @@ static int wp_attach(struct pml_proc *p)
 #endif
 	/* the userfaultfd first: whoever cannot be tracked is told why there */
 	err = get_userfaultfd(p, w);
+	if (!err)
+		pml_proc_tracked_by(p, w->uffd);
 	if (!err && handshake(w->uffd))
 		err = pml_proc_fail(p, -ENOTSUP, "wp-async: this kernel's userfaultfd has no asynchronous write-protect (Linux 6.7); choose another back-end");
 	if (!err) {
