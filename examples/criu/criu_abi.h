@@ -18,6 +18,8 @@
 /* Up to the last hook that is used: a CRIU with fewer refuses the plugin by itself.
  * One with more does not look beyond. */
 enum {
+	CRIU_HOOK_DUMP_EXT_FILE = 2,
+	CRIU_HOOK_RESTORE_EXT_FILE = 3,
 	CRIU_HOOK_PAUSE_DEVICES = 10,
 	CRIU_HOOKS = 11,
 	/* Those for dirty pages are asked for by name, and may have any number up to this. */

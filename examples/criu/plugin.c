@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "criu_abi.h"
+#include "files.h"
 #include "hooks.h"
 #include "redirect.h"
 #include "round.h"
@@ -86,6 +87,8 @@ struct criu_plugin_desc CR_PLUGIN_DESC = {
 	.exit = end,
 	.version = CRIU_PLUGIN_VERSION_0_2,
 	.max_hooks = CRIU_HOOKS,
+	.hooks[CRIU_HOOK_DUMP_EXT_FILE] = (void *)files_dump,
+	.hooks[CRIU_HOOK_RESTORE_EXT_FILE] = (void *)files_restore,
 	.hooks[CRIU_HOOK_PAUSE_DEVICES] = (void *)before_freeze,
 };
 

@@ -12,6 +12,7 @@
 #                                          criu is; with "none", criu without the plugin
 #   chain.sh BUILD between BACKEND         what happens between rounds
 #   chain.sh BUILD zdtm BACKEND            CRIU's own memory tests
+#   chain.sh BUILD itself BACKEND...       a process that itself uses libpml
 #   chain.sh BUILD negative BACKEND        one page in some is kept back: it is caught
 #   chain.sh BUILD pages BACKEND           pages written, beside those that were
 #
@@ -27,6 +28,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/between.sh"
 # shellcheck source=examples/criu/tests/zdtm.sh
 . "$here/zdtm.sh"
+# shellcheck source=examples/criu/tests/itself.sh
+. "$here/itself.sh"
 
 build=$1 plan=$2
 shift 2
@@ -194,9 +197,11 @@ written()
 		"$images/$1/log"
 }
 
+# restore N [ARG]...
 restore()
 {
-	"$criu" restore --images-dir "$images/$1" --log-file restore.log -v3 --restore-detached ||
+	"$criu" restore --images-dir "$images/$1" --log-file restore.log -v3 --restore-detached \
+		"${@:2}" ||
 		complain "criu restore: $(grep Error "$images/$1/restore.log" | tail -n 5)"
 }
 
@@ -436,6 +441,7 @@ plan_fast()
 	with_keeper wp-async "a round that fails loses nothing" failed_rounds
 	with_keeper wp-async "a restored process is another one" after_restore
 	plan_between wp-async
+	plan_itself wp-async ptscan
 }
 
 # The test that comes with the patches, with a plugin of its own.
@@ -460,6 +466,7 @@ plan_hooked()
 	with_keeper wp-async "hooks: Redis: every key is right" redis_chain
 	with_keeper wp-async "hooks: a round that fails loses nothing" failed_rounds
 	plan_between wp-async
+	plan_itself wp-async ptscan
 }
 
 # many BACKEND N FOLDER KIND...: these kinds in turns; what has passed is noted.

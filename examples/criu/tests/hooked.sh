@@ -30,9 +30,11 @@ fi
 why=$("$PML_CRIU" check 2>&1) ||
 	tap_skip_all "criu does not run on this kernel: $(grep Error <<<"$why" | tail -n 1)"
 # Of its own: process numbers, which a restore needs to find free, ports, mounts.
-own=(unshare --fork --pid --net --mount-proc --kill-child)
+own=(unshare --fork --pid --net --mount --kill-child)
 "${own[@]}" true 2>/dev/null || tap_skip_all "namespaces of one's own are not permitted here"
 command -v ip >/dev/null || tap_skip_all "there is no ip; install iproute2"
 # shellcheck disable=SC2016 # expanded inside
-exec "${own[@]}" bash -c 'ip link set lo up && exec bash "$@"' bash \
+# A /proc in place of the other, not on top of it: criu would look below.
+exec "${own[@]}" bash -c 'umount -l /proc && mount -t proc proc /proc && ip link set lo up &&
+	exec bash "$@"' bash \
 	"$here/chain.sh" "$build" "${@:-hooked}"
