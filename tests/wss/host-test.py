@@ -37,7 +37,10 @@ def receive(connection, size):
 
 def serve(listener, intervals, cut):
     """Answers with (dirty, referenced, lost) of each interval in turn."""
-    connection, _ = listener.accept()
+    try:
+        connection, _ = listener.accept()
+    except OSError:
+        return  # who refuses its options has never come
     left = list(intervals)
     with connection:
         while len(data := receive(connection, REQUEST.size)) == REQUEST.size:
@@ -58,10 +61,15 @@ def run(intervals, *options, cut=False):
         path = os.path.join(folder, "s")
         listener.bind(path)
         listener.listen()
-        threading.Thread(target=serve, args=(listener, intervals, cut), daemon=True).start()
-        return subprocess.run([HOST, "-s", path, "-j", "wss", "-i", "0.01", "-n",
-                               str(len(intervals)), *options], capture_output=True, text=True,
-                              timeout=60, check=False)
+        server = threading.Thread(target=serve, args=(listener, intervals, cut), daemon=True)
+        server.start()
+        result = subprocess.run([HOST, "-s", path, "-j", "wss", "-i", "0.01", "-n",
+                                 str(len(intervals)), *options], capture_output=True, text=True,
+                                timeout=60, check=False)
+        # or it would wait on, perhaps for who asks the next one
+        listener.shutdown(socket.SHUT_RDWR)
+        server.join()
+        return result
 
 
 def lines_of(result):
