@@ -274,8 +274,8 @@ struct pml_collect_args {
  *
  * Return: 0; -EBUSY another call is under way: take everything as dirty;
  * -ESRCH the target has exited; -ESTALE it has called exec, or the tracker was
- * restored from a checkpoint: pml_start() begins anew; -ECHILD this process is a forked child of the one that opened the
- * tracker: open another; -EINVAL the range is unaligned, empty or wraps;
+ * restored from a checkpoint: pml_start() begins anew; -ECHILD this process is a
+ * forked child of the one that opened the tracker: open another; -EINVAL the range is unaligned, empty or wraps;
  * -EPERM access was withdrawn; -ENOMEM what the back-end keeps does not fit into
  * max_memory; -ENODEV the PML device is gone (epml): if it comes again, the next
  * result has PML_RESULT_LOST; -ENODATA not started.

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 void need_module(void)
@@ -40,4 +41,24 @@ struct pml *start_tracker(struct pml_options *o)
 	o->size = sizeof(*o);
 	o->backend = "ptscan";
 	return tracker_start(o);
+}
+
+bool is_told(struct pml *t, const volatile void *addr)
+{
+	uint64_t at = (uintptr_t)addr;
+	const struct pml_result *r;
+
+	if (pml_collect(t, NULL, &r))
+		return false;
+	for (size_t i = 0; i < r->nranges; i++)
+		if (r->ranges[i].start <= at && at < r->ranges[i].end)
+			return true;
+	return false;
+}
+
+void sleep_ms(long ms)
+{
+	struct timespec t = { 0, ms * 1000000 };
+
+	nanosleep(&t, NULL);
 }

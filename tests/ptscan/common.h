@@ -3,6 +3,8 @@
 #ifndef PML_TESTS_PTSCAN_COMMON_H
 #define PML_TESTS_PTSCAN_COMMON_H
 
+#include <stdbool.h>
+
 #include "pml.h"
 
 /* Prints a skip for all and exits, where the module is not loaded. */
@@ -11,5 +13,8 @@ void need_module(void);
 void stop_damon(void);
 /* A tracker by ptscan that has been started; NULL: none, and why is noted. */
 struct pml *start_tracker(struct pml_options *o);
+/* Collects.  Is the page at addr in what is told? */
+bool is_told(struct pml *t, const volatile void *addr);
+void sleep_ms(long ms);		/* less than a second */
 
 #endif

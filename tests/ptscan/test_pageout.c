@@ -22,7 +22,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifndef MADV_PAGEOUT
@@ -36,13 +35,6 @@ static volatile unsigned long *target;
 static size_t page;
 static _Atomic(unsigned long) written;	/* what the target holds by the writer's word */
 static atomic_int go;			/* 1 write, 0 wait, -1 end */
-
-static void sleep_ms(long ms)
-{
-	struct timespec t = { 0, ms * 1000000 };
-
-	nanosleep(&t, NULL);
-}
 
 static void run_on(int cpu)
 {
@@ -77,20 +69,6 @@ static void *swapper(void *arg)
 	return arg;
 }
 
-/* Is the target in what is told? */
-static bool is_told(struct pml *t)
-{
-	uint64_t at = (uintptr_t)target;
-	const struct pml_result *r;
-
-	if (pml_collect(t, NULL, &r))
-		return false;
-	for (size_t i = 0; i < r->nranges; i++)
-		if (r->ranges[i].start <= at && at < r->ranges[i].end)
-			return true;
-	return false;
-}
-
 /* Writes after the first collect that the second one did not tell: 1, else 0. */
 static int one_round(struct pml *t, unsigned int *between)
 {
@@ -100,18 +78,18 @@ static int one_round(struct pml *t, unsigned int *between)
 
 	atomic_store(&go, 1);
 	sleep_ms(20);
-	is_told(t);
+	is_told(t, target);
 	if (pthread_create(&thread, NULL, swapper, NULL))
 		return 1;
 	sleep_ms(LINGER_MS / 4);
-	is_told(t);
+	is_told(t, target);
 	before = atomic_load(&written);
 	sleep_ms(LINGER_MS / 4);
 	after = atomic_load(&written);
 	atomic_store(&go, 0);
 	pthread_join(thread, NULL);
 	sleep_ms(20);
-	told = is_told(t);
+	told = is_told(t, target);
 	*between += after != before;
 	return after != before && !told;
 }
@@ -164,7 +142,7 @@ int main(int argc, char **argv)
 	if (!t || pthread_create(&thread, NULL, writer, NULL))
 		return 1;
 	run_on(0);
-	is_told(t);
+	is_told(t, target);
 	for (int i = 0; i < rounds; i++)
 		missed += one_round(t, &between);
 	atomic_store(&go, -1);
