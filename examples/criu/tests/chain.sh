@@ -447,7 +447,8 @@ plan_fast()
 # The test that comes with the patches, with a plugin of its own.
 patches_own()
 {
-	cp -r "${criu%/criu/criu}" "$work/patched" && "$work/patched/test/others/dirty-track/run.sh"
+	cp -r "${criu%/criu/criu}" "$work/patched" &&
+		timeout 600 "$work/patched/test/others/dirty-track/run.sh"
 }
 
 hooked_tree()
