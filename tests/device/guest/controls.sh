@@ -17,7 +17,7 @@ broken()
 {
 	status=0
 	out=$(PML_DEVICE_OPTIONS=user=on,faults=$1 "$here/../../vm/run" --kernel "$kernel" --smp 2 \
-		--device --build "$build" -- "$build/tests/device/guest/device-guest" "${@:2}" 2>&1) ||
+		--device --cx16 --build "$build" -- "$build/tests/device/guest/device-guest" "${@:2}" 2>&1) ||
 		status=$?
 }
 

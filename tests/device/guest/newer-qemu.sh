@@ -12,4 +12,4 @@ SAY=newer-qemu
 newer_qemu
 echo "# $("$NEWER_QEMU" --version | head -n 1)"
 PML_QEMU=$NEWER_QEMU PML_DEVICE_OPTIONS=user=on exec "$PML_ROOT/tests/vm/run" --kernel "$2" \
-	--smp 2 --device --build "$1" -- "$1/tests/device/guest/device-guest"
+	--smp 2 --device --cx16 --build "$1" -- "$1/tests/device/guest/device-guest"
