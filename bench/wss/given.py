@@ -17,7 +17,7 @@ import subprocess
 MIB = 1 << 20
 GIVEN = 64
 SIZES = (32, 64, 128)
-NAMES = ("pml", "smaps", "written", "sampling", "damon", "zballoond", "geiger",
+NAMES = ("pml", "smaps", "written", "sampling", "sampling-present", "damon", "zballoond", "geiger",
          "exclusive-cache", "mpa", "committed")
 
 

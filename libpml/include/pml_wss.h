@@ -263,6 +263,73 @@ int64_t pml_wss_sample(const struct pml_range *ranges, size_t nranges,
 		       const struct pml_range *population, size_t npopulation,
 		       uint32_t page_size, uint32_t samples, uint64_t seed, uint64_t *pages);
 
+/* ---- for comparison: a sample of pages that are taken away ---- */
+
+/**
+ * struct pml_wss_present_options - how to sample
+ *
+ * Whatever is zero has its default.
+ */
+struct pml_wss_present_options {
+	size_t size;		/* sizeof(struct pml_wss_present_options) */
+	uint32_t samples;	/* pages an epoch, to 1,000,000; 0: 100 */
+	uint32_t reserved;	/* 0 */
+	uint64_t range_start;	/* only there; 0, 0: all of the process */
+	uint64_t range_end;	/* exclusive */
+	uint64_t seed;		/* of the random numbers */
+};
+
+struct pml_wss_present;
+
+/**
+ * pml_wss_present_open - sample a process by taking pages away, as VMware's ESX does
+ * @out: set to the new estimator, or to NULL
+ * @pid: the process; it takes CAP_SYS_NICE and the right to read its memory, and
+ *       CAP_SYS_ADMIN so that a page that is back at once is not taken for one that
+ *       does not go
+ * @options: how; NULL: all defaults
+ *
+ * It changes what it measures: with each epoch so many pages of the process's private
+ * anonymous memory are swapped out (process_madvise(2), MADV_PAGEOUT), and one that is
+ * touched again costs it a fault and a read from swap.  No content is lost, and nothing
+ * has to be put back: what is out comes when it is touched.  Without swap no page goes.
+ * The first epoch begins here.
+ *
+ * Return: 0; -EINVAL an option is out of range; -ESRCH there is no such process; -EPERM or
+ * -EACCES it may not be done; -ENOSYS before Linux 5.10; -ENOMEM.
+ */
+int pml_wss_present_open(struct pml_wss_present **out, pid_t pid,
+			 const struct pml_wss_present_options *options);
+
+/**
+ * pml_wss_present_close - end it
+ * @p: the estimator, or NULL
+ */
+void pml_wss_present_close(struct pml_wss_present *p);
+
+/** struct pml_wss_present_estimate - the working set by pages that came back */
+struct pml_wss_present_estimate {
+	size_t size;		/* sizeof(struct pml_wss_present_estimate), set by the caller */
+	uint64_t pages;		/* the population times touched / asked */
+	uint64_t population_pages; /* private anonymous memory that can be written */
+	uint32_t asked;		/* pages drawn that were out when the epoch began ... */
+	uint32_t touched;	/* ... and in memory at its end */
+	uint32_t refused;	/* pages drawn that did not go: locked, shared, or no swap */
+	uint32_t reserved;
+};
+
+/**
+ * pml_wss_present_next - end an epoch, and begin the next
+ * @p: the estimator
+ * @estimate: filled, as far as its size says, whatever is returned
+ *
+ * Memory that the process gave up meanwhile counts as not touched.  The error of chance is
+ * that of pml_wss_sample().  One call at a time.
+ *
+ * Return: 0; -ENODATA no page went; -ESRCH the process has ended; -EINVAL; -ENOMEM.
+ */
+int pml_wss_present_next(struct pml_wss_present *p, struct pml_wss_present_estimate *estimate);
+
 /* ---- for comparison: what tells of memory that is short ---- */
 
 #define PML_WSS_FEW		32u	/* pages fetched again in a window that are noise */

@@ -83,6 +83,9 @@ def test_wss_targets():
     check_usage(run("wss", "--cgroup", "/x", "--estimator", "zballoond"), "--active")
     check_usage(run("wss", "--active", "--estimator", "zballoond", *own), "--cgroup")
     check_usage(run("wss", "--active", *own), "zballoond")
+    check_usage(run("wss", "--estimator", "sampling-present", *own), "--active")
+    check_usage(run("wss", "--cgroup", "/x", "--active", "--estimator", "sampling-present"),
+                "-p PID")
     check_usage(run("wss", "--apply", "--cgroup", "/x"), "--active")
     check_usage(run("wss", "--apply", "--active", *own), "--cgroup")
     check_usage(run("wss", "--apply", "--active", "--cgroup", "/x", "--estimator", "written"),

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PAGE 4096ull
 #define PAGES 3000u		/* of the reference, over two processes */
@@ -614,4 +615,23 @@ Test(wss, a_sample_is_near_the_truth_and_never_above_the_population)
 	cr_assert_eq(pml_wss_sample(used, 2, all, 0, PAGE, 100, 1, &pages), -EINVAL);
 	cr_assert_eq(pml_wss_sample(used, 2, all, 2, PAGE, 0, 1, &pages), -EINVAL);
 	cr_assert_eq(pml_wss_sample(used, 2, all, 2, 0, 9, 1, &pages), -EINVAL);
+}
+
+/* ---- pages taken away: the rest of it needs swap, tests/wss/short ---- */
+
+Test(wss_present, bad_options_and_no_process)
+{
+	struct pml_wss_present_options o = { .size = sizeof(o), .samples = 1000001 };
+	struct pml_wss_present *p = (struct pml_wss_present *)1;
+
+	cr_assert_eq(pml_wss_present_open(&p, getpid(), &o), -EINVAL);
+	cr_assert_null(p);
+	o.samples = 1;
+	cr_assert_eq(pml_wss_present_open(&p, 0, &o), -EINVAL);
+	o.size = 0;
+	cr_assert_eq(pml_wss_present_open(&p, getpid(), &o), -EINVAL);
+	o.size = sizeof(o);
+	cr_assert_eq(pml_wss_present_open(&p, INT32_MAX, &o), -ESRCH);
+	cr_assert_null(p);
+	pml_wss_present_close(NULL);
 }

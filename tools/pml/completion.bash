@@ -46,7 +46,7 @@ _pml()
 		return
 		;;
 	--estimator)
-		_pml_words "referenced written pml sampling committed zballoond mpa exclusive-cache geiger" "$current"
+		_pml_words "referenced written pml sampling committed zballoond mpa exclusive-cache geiger sampling-present" "$current"
 		return
 		;;
 	--cgroup)

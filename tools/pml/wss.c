@@ -54,15 +54,17 @@ static void print_help(void)
 	      "                         giving a cgroup less and less, which changes it; mpa:\n"
 	      "                         what cgroups ask for together, and each one's share;\n"
 	      "                         exclusive-cache: by what comes back from zswap; geiger: by\n"
-	      "                         what is swapped out and comes back\n"
+	      "                         what is swapped out and comes back; sampling-present:\n"
+	      "                         by taking random pages away, which changes it\n"
 	      "      --apply            set the cgroups' memory.high to what they work with by the\n"
 	      "                         estimator pml, and to more where that is too little\n"
-	      "      --active           allow zballoond and --apply to limit what they measure\n"
+	      "      --active           allow zballoond, sampling-present and --apply to change what they\n"
+	      "                         measure\n"
 	      "      --floor MIB        never give less than this (a tenth of what there is)\n"
 	      "      --window N         of pml, exclusive-cache and geiger: epochs, 1 to 64 (8)\n"
 	      "      --threshold M      of the estimator pml: only pages touched in M of them (1)\n"
 	      "      --memory MIB       of the estimator mpa: what is shared (the machine's memory)\n"
-	      "      --samples N        of the estimator sampling: how many pages (100)\n"
+	      "      --samples N        of sampling and sampling-present: how many pages (100)\n"
 	      "      --plot FILE        draw the curve at the end, as FILE.svg or FILE.png\n",
 	      stdout);
 }
@@ -214,7 +216,7 @@ static int measure(struct wss_options *w)
 	w->settings.range_start = w->track.range_start;
 	w->settings.range_end = w->track.range_end;
 	if (w->settings.kind == WSS_COMMITTED || w->settings.kind == WSS_GEIGER ||
-	    w->settings.from_smaps || w->ncgroups)
+	    w->settings.kind == WSS_PRESENT || w->settings.from_smaps || w->ncgroups)
 		return wss_rounds(&w->track, &w->settings, w->cgroups, w->ncgroups,
 				  w->plot_file ? &listener : NULL);
 	if (wss_model_init(&w->model, &w->settings))
@@ -256,8 +258,8 @@ static int option_estimator(struct wss_options *w, const char *name)
 		return 0;
 	}
 	return say_usage("wss", "--estimator %s: there is none of that name; give referenced, "
-			 "written, pml, sampling, committed, zballoond, mpa, exclusive-cache or "
-			 "geiger", name);
+			 "written, pml, sampling, committed, zballoond, mpa, exclusive-cache, "
+			 "geiger or sampling-present", name);
 }
 
 static int option_count(const char *option, const char *text, uint32_t most, uint32_t *value)
@@ -335,9 +337,14 @@ static int check_active(const struct wss_settings *s, size_t ncgroups)
 	if (limits && (!ncgroups || !s->active))
 		return say_usage("wss", "%s: it limits what it measures; give --cgroup PATH and "
 				 "--active", s->apply ? "--apply" : "--estimator zballoond");
-	if (!limits && (s->active || s->floor_mib))
-		return say_usage("wss", "--active and --floor go with --estimator zballoond and "
-				 "--apply");
+	if (s->kind == WSS_PRESENT && !s->active)
+		return say_usage("wss", "--estimator sampling-present: it takes pages away from what "
+				 "it measures; give --active");
+	if (!limits && s->floor_mib)
+		return say_usage("wss", "--floor goes with --estimator zballoond and --apply");
+	if (!limits && s->active && s->kind != WSS_PRESENT)
+		return say_usage("wss", "--active goes with --estimator zballoond and "
+				 "sampling-present, and with --apply");
 	return 0;
 }
 
@@ -367,6 +374,9 @@ static int check_options(const struct wss_options *w)
 	if (w->settings.kind == WSS_GEIGER && w->track.range_end)
 		return say_usage("wss", "--range: --estimator geiger is of whole processes; leave "
 				 "one of them out");
+	if (w->settings.kind == WSS_PRESENT && w->track.elsewhere)
+		return say_usage("wss", "--estimator sampling-present: it is of one process; give "
+				 "-p PID or -- CMD");
 	if (w->settings.threshold > window)
 		return say_usage("wss", "--threshold %u: no page is touched in so many of %u epochs; "
 				 "give a larger --window", w->settings.threshold, window);

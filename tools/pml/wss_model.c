@@ -21,6 +21,7 @@ static const char *const names[] = {
 	[WSS_MPA] = "mpa",
 	[WSS_EXCLUSIVE] = "exclusive-cache",
 	[WSS_GEIGER] = "geiger",
+	[WSS_PRESENT] = "sampling-present",
 };
 
 const char *wss_kind_name(enum wss_kind kind)

@@ -19,6 +19,7 @@ enum wss_kind {
 	WSS_MPA,
 	WSS_EXCLUSIVE,
 	WSS_GEIGER,
+	WSS_PRESENT,
 	WSS_KINDS,
 };
 
@@ -29,11 +30,11 @@ struct wss_settings {
 	uint32_t window;	/* of the estimators that have one; 0: its default */
 	uint32_t threshold;
 	uint32_t memory_mib;	/* that those of "mpa" share; 0: the machine's */
-	uint32_t samples;	/* of the estimator "sampling" */
+	uint32_t samples;	/* of "sampling" and "sampling-present" */
 	uint64_t range_start;	/* only there is anything watched; 0, 0: everywhere */
 	uint64_t range_end;
 	bool apply;		/* the estimate becomes a limit */
-	bool active;		/* may limit what it measures */
+	bool active;		/* may change what it measures */
 	uint32_t floor_mib;	/* but not below this; 0: a tenth */
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * wss_rounds.c - measures several things at each interval: a source is a tracker of
- * a cgroup, which is here, or what wss_methods.c and wss_short.c read.
+ * a cgroup, which is here, or what wss_methods.c, wss_short.c and wss_present.c read.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -265,6 +265,7 @@ static void end_all(struct rounds *r)
 
 		limit_end(&s->limit);
 		source_end_short(s);
+		source_end_present(s);
 		pml_close(s->tracker);
 		wss_model_free(&s->model);
 		if (r->method == &smaps_method)
@@ -337,6 +338,8 @@ static const struct method *method_of(const struct wss_settings *settings)
 		return &cache_method;
 	case WSS_GEIGER:
 		return &geiger_method;
+	case WSS_PRESENT:
+		return &present_method;
 	default:
 		return settings->from_smaps ? &smaps_method : &tracker_method;
 	}

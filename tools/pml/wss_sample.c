@@ -61,6 +61,9 @@ int wss_print_text(FILE *out, const struct epoch *e, const struct wss_sample *s)
 	else if (s->fetches)
 		fprintf(out, "%s%s more ", s->at_least ? "at least " : "",
 			text_size(wss, s->more_bytes));
+	if (s->asks)
+		fprintf(out, "of %" PRIu64 " pages, %" PRIu64 " did not go ", s->asked_pages,
+			s->refused_pages);
 	fputs(e->lost ? "LOST TRACK\n" : "\n", out);
 	return fflush(out) || ferror(out) ? -(errno ? errno : EIO) : 0;
 }
@@ -129,6 +132,14 @@ static int add_fetches(json_t *object, const struct wss_sample *s)
 	       json_object_set_new(object, "at_least", json_boolean(s->at_least));
 }
 
+static int add_asked(json_t *object, const struct wss_sample *s)
+{
+	return json_object_set_new(object, "asked_pages",
+				   json_integer((json_int_t)s->asked_pages)) |
+	       json_object_set_new(object, "refused_pages",
+				   json_integer((json_int_t)s->refused_pages));
+}
+
 int wss_print_json(FILE *out, const struct epoch *e, const struct wss_sample *s)
 {
 	json_t *object = json_epoch("wss", e, s->memory_bytes);
@@ -155,6 +166,8 @@ int wss_print_json(FILE *out, const struct epoch *e, const struct wss_sample *s)
 		rc = add_share(object, s);
 	if (rc == 0 && s->fetches)
 		rc = add_fetches(object, s);
+	if (rc == 0 && s->asks)
+		rc = add_asked(object, s);
 	if (rc == 0 && s->cgroup)
 		rc = json_object_set_new(object, "cgroup", json_text(s->cgroup));
 	rc = rc ? -ENOMEM : json_epoch_line(out, object, e, false);

@@ -47,6 +47,9 @@ struct wss_sample {
 	uint64_t more_bytes;	/* of the estimate, what the memory is too small by */
 	uint64_t stored_bytes;	/* what is out now */
 	uint64_t came_pages;	/* fetched again in the window */
+	bool asks;		/* what follows is told: sampling-present */
+	uint64_t asked_pages;	/* pages of the sample that went ... */
+	uint64_t refused_pages;	/* ... and that did not */
 };
 
 /* All return 0 or -errno. */

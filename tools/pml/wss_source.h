@@ -2,7 +2,7 @@
 /*
  * wss_source.h - one thing that `pml wss` measures at each interval, and the methods by
  * which it can.  wss_rounds.c goes round the sources; the methods are there, in
- * wss_methods.c and in wss_short.c.
+ * wss_methods.c, wss_short.c and wss_present.c.
  */
 #ifndef PML_TOOL_WSS_SOURCE_H
 #define PML_TOOL_WSS_SOURCE_H
@@ -32,6 +32,7 @@ struct source {
 	struct pml_wss_cache_look looks[PML_WSS_MAX_WINDOW + 1];
 	size_t nlooks;
 	struct pml_wss_geiger *geiger;
+	struct pml_wss_present *present;
 	struct epoch epoch;
 };
 
@@ -47,6 +48,7 @@ extern const struct method balloon_method;
 extern const struct method mpa_method;
 extern const struct method cache_method;
 extern const struct method geiger_method;
+extern const struct method present_method;
 
 /* Says why a cgroup cannot be limited; returns @rc. */
 int source_limit_failed(const struct source *s, int rc);
@@ -59,5 +61,8 @@ void source_begin_epoch(struct source *s, const char *backend);
 
 /* Ends what the methods of wss_short.c began. */
 void source_end_short(struct source *s);
+
+/* ... and that of wss_present.c. */
+void source_end_present(struct source *s);
 
 #endif /* PML_TOOL_WSS_SOURCE_H */

@@ -6,14 +6,7 @@
 #include <errno.h>
 #include <stdbool.h>
 
-static uint64_t next_random(uint64_t *state)
-{
-	uint64_t x = *state += 0x9e3779b97f4a7c15ull;
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-	return x ^ x >> 31;
-}
+#include "random.h"
 
 /* Whether a page is in a range that tells of an event.  The ranges of one process
  * stand together, sorted by address. */
@@ -50,7 +43,7 @@ int64_t pml_wss_sample(const struct pml_range *ranges, size_t nranges,
 	if (!total || !samples)
 		return -EINVAL;
 	for (uint32_t i = 0; i < samples; i++) {
-		uint64_t number = next_random(&seed) % total;
+		uint64_t number = pml_random(&seed) % total;
 		size_t at = 0;
 
 		for (;; at++) {
