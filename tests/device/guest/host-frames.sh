@@ -50,7 +50,7 @@ INIT
 start_guest()
 {
 	"$build/device/qemu-plugin/pml-qemu" --pml user=on --pml "control=$work/control" \
-		-accel tcg,thread=multi -cpu max,la57=off -smp "$vcpus" -m 256M -nodefaults \
+		-accel tcg,thread=multi -cpu max,la57=off,cx16=off -smp "$vcpus" -m 256M -nodefaults \
 		-display none -no-reboot -serial "file:$work/console" \
 		-monitor "unix:$work/monitor,server=on,wait=off" \
 		-object "memory-backend-file,id=ram,size=256M,share=on,mem-path=$work/ram" \
