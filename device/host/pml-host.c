@@ -8,6 +8,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "apply.h"
+#include "machine.h"
 #include "control.h"
 #include "window.h"
 
@@ -39,12 +42,18 @@ static const char usage[] =
 	"  wss [-i S] [-n N]      distinct frames over time, until the curve is flat\n"
 	"  wss -w W [-i S] [-n N] frames of the last W intervals, each begun anew, by the\n"
 	"                         estimator of 'pml wss', with a forecast and a limit\n"
+	"  wss -w W --apply MONITOR --active [--floor MIB] [--swap]\n"
+	"                         and give the machine that much memory by its balloon; MONITOR\n"
+	"                         is a socket that QEMU speaks QMP on; --swap: the guest has\n"
+	"                         swap, and may be made to use it; in the end all is given back\n"
 	"  disable                end\n"
 	"  reset                  tell the guest that all is dirty, as after a restore\n"
 	"\n"
 	"  -s, --socket PATH   -j, --json   -e, --events dirty|referenced|both\n"
 	"  -r, --rearm   -f, --frames   -c, --counts   -i, --interval SECONDS (1)\n"
 	"  -n, --intervals N (60)   -w, --window W (1 to 64)\n";
+
+static volatile sig_atomic_t ended;
 
 struct options {
 	const char *socket;
@@ -55,12 +64,18 @@ struct options {
 	double interval;
 	long intervals;
 	long window;		/* 0: none */
+	const char *monitor;	/* NULL: the machine is not limited */
+	bool active;
+	bool swapping;
+	long floor_mib;		/* 0: a tenth */
 };
 
 struct answer {
 	struct pml_control_reply reply;
 	uint64_t *words;	/* reply.words of them */
 };
+
+#define EXPLAINED (-4096)	/* what is wrong has been said */
 
 static int fail(const char *what, const char *why, const char *todo)
 {
@@ -278,18 +293,40 @@ static int wss(int fd, const struct options *o)
 	return err;
 }
 
+/* What the machine is given of its memory, if it is limited. */
+struct limited {
+	struct machine machine;
+	struct apply apply;
+	struct apply_sums sums;
+};
+
+static void add_limited(json_t *j, const struct limited *m)
+{
+	uint64_t high = m->machine.limit.high;
+
+	json_object_set_new(j, "balloon_bytes", high ? json_integer(number(high)) : json_null());
+	json_object_set_new(j, "refaults", json_integer(number(m->sums.refaults)));
+	json_object_set_new(j, "released", json_boolean(m->sums.released));
+}
+
 static void print_estimate(const struct options *o, double t, const struct window_estimate *e,
-			   const struct pml_control_reply *r)
+			   const struct pml_control_reply *r, const struct limited *m)
 {
 	static const char *const changes[] = { "fall", "none", "rise" };
+	json_t *j;
 
 	if (!o->json) {
 		printf("%8.2f s  %10" PRIu64 " frames  %10.1f MiB  in %u intervals, limit %.1f MiB  "
-		       "(%s%s)\n", t, e->now.pages, (double)e->now.pages / 256, e->now.window,
+		       "(%s%s)", t, e->now.pages, (double)e->now.pages / 256, e->now.window,
 		       (double)e->limit.pages / 256, events_name(r->events), r->lost ? ", LOST" : "");
+		if (m && m->machine.limit.high)
+			printf("  given %.1f MiB", (double)m->machine.limit.high / (1 << 20));
+		if (m && m->sums.refaults)
+			printf("  %" PRIu64 " refaults", m->sums.refaults);
+		puts(m && m->sums.released ? "  released" : "");
 		return;
 	}
-	print_json(json_pack("{s:s, s:f, s:s, s:s, s:I, s:I, s:i, s:s, s:I, s:I, s:I, s:I, s:I, "
+	j = json_pack("{s:s, s:f, s:s, s:s, s:I, s:I, s:i, s:s, s:I, s:I, s:I, s:I, s:I, "
 			     "s:i, s:b}", "type", "wss", "t", t, "estimator", "pml", "events",
 			     events_name(r->events), "wss_frames", number(e->now.pages),
 			     "wss_bytes", number(e->now.pages << 12), "window",
@@ -299,12 +336,32 @@ static void print_estimate(const struct options *o, double t, const struct windo
 			     number(e->now.last_pages << 12), "forecast_bytes",
 			     number(e->next.pages << 12), "limit_bytes",
 			     number(e->limit.pages << 12), "period", (int)e->next.period, "lost",
-			     (int)(r->lost != 0)));
+			     (int)(r->lost != 0));
+	if (m)
+		add_limited(j, m);
+	print_json(j);
+}
+
+/* As `pml wss --apply` does it: the window, or what the next period asks for. */
+static int limit_machine(struct limited *m, const struct window_estimate *e, bool lost,
+			 double seconds)
+{
+	uint64_t pages = e->now.pages;
+
+	if (e->next.period && pages < e->next.peak)
+		pages = e->next.peak;
+	if (apply_step(&m->apply, &m->machine.limit, lost ? 0 : pages << 12,
+		       (uint64_t)(seconds * 1e9), &m->sums)) {
+		fail("--apply", "the machine's balloon does not answer any more",
+		     "is it still running?");
+		return EXPLAINED;
+	}
+	return 0;
 }
 
 /* One interval: what was touched in it, and the next is begun in the same step. */
-static int take_interval(int fd, const struct options *o, struct pml_wss *w, double began,
-			 double *before)
+static int take_interval(int fd, const struct options *o, struct pml_wss *w, struct limited *m,
+			 double began, double *before)
 {
 	struct window_estimate e;
 	struct answer a;
@@ -318,16 +375,45 @@ static int take_interval(int fd, const struct options *o, struct pml_wss *w, dou
 		if (!err)
 			err = window_add(w, &a.reply, a.words, (uint64_t)(*before * 1e9),
 					 (uint64_t)(end * 1e9), &e);
+		if (!err && m)
+			err = limit_machine(m, &e, a.reply.lost, end - *before);
 		if (!err)
-			print_estimate(o, end - began, &e, &a.reply);
+			print_estimate(o, end - began, &e, &a.reply, m);
 		*before = end;
 	}
 	free(a.words);
 	return err;
 }
 
+static void note_end(int number)
+{
+	(void)number;
+	ended = 1;
+}
+
+/* So that the machine is given back what it had. */
+static void catch_ends(void)
+{
+	struct sigaction action = { .sa_handler = note_end };
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
+}
+
+static int begin_limit(struct limited *m, const struct options *o)
+{
+	catch_ends();
+	if (machine_begin(&m->machine, o->monitor))
+		return EXPLAINED;
+	m->machine.swapping = o->swapping;
+	apply_begin(&m->apply, (uint64_t)o->floor_mib << 20);
+	return 0;
+}
+
 static int wss_window(int fd, const struct options *o)
 {
+	struct limited limited = { .machine.note = -1 }, *m = o->monitor ? &limited : NULL;
 	struct timespec pause = { .tv_sec = (time_t)o->interval };
 	struct pml_wss_options options = { .size = sizeof(options), .window = (uint32_t)o->window };
 	double began = now(), before = began;
@@ -336,13 +422,17 @@ static int wss_window(int fd, const struct options *o)
 	int err = pml_wss_open(&w, &options);
 
 	pause.tv_nsec = (long)((o->interval - (double)pause.tv_sec) * 1e9);
+	if (!err && m)
+		err = begin_limit(m, o);
 	if (!err)
 		err = ask_numbers(fd, PML_CONTROL_CLEAN, &r);
-	for (long i = 0; !err && i < o->intervals; i++) {
+	for (long i = 0; !err && !ended && i < o->intervals; i++) {
 		nanosleep(&pause, NULL);
-		err = take_interval(fd, o, w, began, &before);
+		if (!ended)
+			err = take_interval(fd, o, w, m, began, &before);
 		fflush(stdout);
 	}
+	machine_end(&limited.machine);
 	pml_wss_close(w);
 	return err;
 }
@@ -398,6 +488,18 @@ static bool parse_events(const char *text, uint32_t *events)
 	return true;
 }
 
+/* To limit a machine takes a window, and leave. */
+static bool may_limit(const struct options *o)
+{
+	if (!o->monitor)
+		return !o->active && !o->swapping && !o->floor_mib;
+	if (!o->window || strcmp(o->command, "wss") != 0)
+		return false;
+	if (!o->active)
+		fail("--apply", "it takes memory away from the machine", "give --active too");
+	return o->active;
+}
+
 static bool parse(int argc, char **argv, struct options *o)
 {
 	static const struct option names[] = {
@@ -407,6 +509,8 @@ static bool parse(int argc, char **argv, struct options *o)
 		{ "interval", required_argument, NULL, 'i' },
 		{ "intervals", required_argument, NULL, 'n' },
 		{ "window", required_argument, NULL, 'w' },
+		{ "apply", required_argument, NULL, 'A' }, { "active", no_argument, NULL, 'a' },
+		{ "floor", required_argument, NULL, 'F' }, { "swap", no_argument, NULL, 'S' },
 		{ "help", no_argument, NULL, 'h' },	    { NULL, 0, NULL, 0 },
 	};
 	bool ok = true;
@@ -426,6 +530,13 @@ static bool parse(int argc, char **argv, struct options *o)
 			o->window = strtol(optarg, NULL, 10);
 			ok = o->window >= 1 && o->window <= PML_WSS_MAX_WINDOW;
 			break;
+		case 'A': o->monitor = optarg; break;
+		case 'a': o->active = true; break;
+		case 'S': o->swapping = true; break;
+		case 'F':
+			o->floor_mib = strtol(optarg, NULL, 10);
+			ok = o->floor_mib > 0;
+			break;
 		case 'h':
 			fputs(usage, stdout);
 			exit(0);
@@ -435,12 +546,14 @@ static bool parse(int argc, char **argv, struct options *o)
 	if (optind == argc - 1)
 		o->command = argv[optind];
 	return ok && o->socket && o->command && o->interval > 0 && o->interval < 1e6 &&
-	       o->intervals > 0;
+	       o->intervals > 0 && may_limit(o);
 }
 
 static int explain(int err)
 {
 	switch (err) {
+	case EXPLAINED:
+		return 1;
 	case -ENOENT:
 		return fail("collect", "the device does not follow this machine", "enable first");
 	case -EEXIST:

@@ -5,55 +5,35 @@ frames are known: what it says of a whole machine.  Run by CTest with the path o
 import json
 import os
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import threading
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import front_end  # noqa: E402  # pylint: disable=wrong-import-position
+
 HOST = sys.argv[1]
-MAGIC = 0x314c544f484c4d50
-REQUEST = struct.Struct("=QIIII")
-REPLY = struct.Struct("=QiI10QII")
-CLEAN, COLLECT = 4, 5
-FLAGS = 1 | 2 | 4		# begin anew, the dirty frames, the referenced ones
 FRAMES = 1000
 PAGE = 4096
 
 
-def bitmap(frames):
-    words = [0] * ((FRAMES + 63) // 64)
-    for frame in frames:
-        words[frame // 64] |= 1 << frame % 64
-    return struct.pack(f"={len(words)}Q", *words)
-
-
-def receive(connection, size):
-    data = b""
-    while len(data) < size and (part := connection.recv(size - len(data))):
-        data += part
-    return data
-
-
 def serve(listener, intervals, cut):
     """Answers with (dirty, referenced, lost) of each interval in turn."""
+    left = list(intervals)
+
+    def take():
+        if not left:
+            return None
+        dirty, referenced, lost = left.pop(0)
+        words = front_end.bitmap(dirty, FRAMES) + front_end.bitmap(referenced, FRAMES)
+        return words[:-8 if cut else None], lost
+
     try:
         connection, _ = listener.accept()
     except OSError:
         return  # who refuses its options has never come
-    left = list(intervals)
-    with connection:
-        while len(data := receive(connection, REQUEST.size)) == REQUEST.size:
-            _, command, _, flags, _ = REQUEST.unpack(data)
-            words, lost, error = b"", 0, 0
-            if command == COLLECT:
-                if flags != FLAGS or not left:
-                    error = -22
-                else:
-                    dirty, referenced, lost = left.pop(0)
-                    words = (bitmap(dirty) + bitmap(referenced))[:-8 if cut else None]
-            connection.sendall(REPLY.pack(MAGIC, error, 3, FRAMES, 0, 0, 0, 0, 0, 0, 0, 0,
-                                          len(words) // 8, 0, lost) + words)
+    front_end.talk(connection, FRAMES, take)
 
 
 def run(intervals, *options, cut=False):
@@ -114,18 +94,4 @@ def test_usage():
         assert run([], "-w", window).returncode == 2, window
 
 
-def main():
-    tests = [value for name, value in sorted(globals().items()) if name.startswith("test_")]
-    failed = 0
-    print(f"1..{len(tests)}")
-    for number, test in enumerate(tests, 1):
-        try:
-            test()
-            print(f"ok {number} - {test.__doc__}")
-        except (AssertionError, ValueError, subprocess.TimeoutExpired) as error:
-            failed = 1
-            print(f"not ok {number} - {test.__doc__}\n# {error!r}")
-    return failed
-
-
-sys.exit(main())
+sys.exit(front_end.main(globals()))

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/* QEMU's machine protocol; see qmp.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "qmp.h"
+
+#define PATIENCE_S 10
+
+static int dial(const char *path)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	struct timeval patience = { .tv_sec = PATIENCE_S };
+	int fd, rc;
+
+	if (strlen(path) >= sizeof(at.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(at.sun_path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) ||
+	    connect(fd, (struct sockaddr *)&at, sizeof(at))) {
+		rc = -errno;
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+/* One message; NULL and *@rc if there is none. */
+static json_t *receive(struct qmp *q, int *rc)
+{
+	char *line = NULL;
+	size_t size = 0;
+	json_t *message = NULL;
+
+	errno = 0;
+	if (getline(&line, &size, q->in) > 0) {
+		/* what a guest does not tell is 2^64 - 1, which is no json_int_t */
+		message = json_loads(line, JSON_DECODE_INT_AS_REAL, NULL);
+		*rc = json_is_object(message) ? 0 : -EPROTO;
+	} else {
+		*rc = errno == EAGAIN || errno == EWOULDBLOCK ? -ETIMEDOUT : -EPROTO;
+		clearerr(q->in);
+	}
+	free(line);
+	if (*rc) {
+		json_decref(message);
+		message = NULL;
+	}
+	return message;
+}
+
+static int send_all(int fd, const char *text, size_t size)
+{
+	while (size) {
+		ssize_t n = send(fd, text, size, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN ? -ETIMEDOUT : -errno;
+		text += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+static int send_command(struct qmp *q, const char *command, json_t *arguments)
+{
+	json_t *message = arguments ? json_pack("{s:s, s:o}", "execute", command, "arguments",
+						arguments)
+				    : json_pack("{s:s}", "execute", command);
+	char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
+	int rc = text ? send_all(q->fd, text, strlen(text)) : -ENOMEM;
+
+	if (rc == 0)
+		rc = send_all(q->fd, "\n", 1);
+	free(text);
+	json_decref(message);
+	return rc;
+}
+
+int qmp_run(struct qmp *q, const char *command, json_t *arguments, json_t **value)
+{
+	int rc = send_command(q, command, arguments);
+	json_t *message, *found;
+
+	*value = NULL;
+	while (rc == 0) {
+		message = receive(q, &rc);
+		if (!message)
+			break;
+		found = json_object_get(message, "return");
+		if (!found) {
+			found = json_object_get(message, "error");
+			if (found) {
+				found = json_object_get(found, "desc");
+				rc = -EREMOTEIO;
+			}
+		}
+		*value = json_incref(found);
+		/* else it is an event */
+		if (rc == 0 && !found) {
+			json_decref(message);
+			continue;
+		}
+		json_decref(message);
+		break;
+	}
+	return rc;
+}
+
+int qmp_open(struct qmp *q, const char *path)
+{
+	json_t *value;
+	int rc = 0;
+
+	*q = (struct qmp){ .fd = dial(path) };
+	if (q->fd < 0)
+		return q->fd;
+	q->in = fdopen(q->fd, "r");
+	if (!q->in) {
+		close(q->fd);
+		q->fd = -1;
+		return -ENOMEM;
+	}
+	/* it greets whom it talks to */
+	value = receive(q, &rc);
+	if (rc == 0 && !json_object_get(value, "QMP"))
+		rc = -EPROTO;
+	json_decref(value);
+	if (rc == 0) {
+		rc = qmp_run(q, "qmp_capabilities", NULL, &value);
+		json_decref(value);
+	}
+	if (rc)
+		qmp_close(q);
+	return rc == -ETIMEDOUT ? -EBUSY : rc;
+}
+
+void qmp_close(struct qmp *q)
+{
+	if (q->in)
+		fclose(q->in);
+	*q = (struct qmp){ .fd = -1 };
+}

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""A front-end of the PML device, played: it answers pml-host with what it is told to.
+host_window.py and host_apply.py have one each.
+"""
+import os
+import socket
+import struct
+import subprocess
+import threading
+
+MAGIC = 0x314c544f484c4d50
+REQUEST = struct.Struct("=QIIII")
+REPLY = struct.Struct("=QiI10QII")
+COLLECT = 5
+FLAGS = 1 | 2 | 4		# begin anew, the dirty frames, the referenced ones
+
+
+def bitmap(frames, room):
+    words = [0] * ((room + 63) // 64)
+    for frame in frames:
+        words[frame // 64] |= 1 << frame % 64
+    return struct.pack(f"={len(words)}Q", *words)
+
+
+def receive(connection, size):
+    data = b""
+    while len(data) < size and (part := connection.recv(size - len(data))):
+        data += part
+    return data
+
+
+def talk(connection, room, take):
+    """take() gives the bitmaps of an interval, and whether it was lost, or None."""
+    with connection:
+        while len(data := receive(connection, REQUEST.size)) == REQUEST.size:
+            _, command, _, flags, _ = REQUEST.unpack(data)
+            words, lost, error = b"", 0, 0
+            if command == COLLECT:
+                found = take() if flags == FLAGS else None
+                if found:
+                    words, lost = found
+                else:
+                    error = -22
+            connection.sendall(REPLY.pack(MAGIC, error, 3, room, 0, 0, 0, 0, 0, 0, 0, 0,
+                                          len(words) // 8, 0, lost) + words)
+
+
+def serve_for_ever(folder, frames, room):
+    """Whoever comes gets these frames, written and referenced; the socket's path."""
+    path = os.path.join(folder, "front")
+    words = bitmap(frames, room) * 2
+    if os.path.exists(path):
+        return path
+
+    def serve(listener):
+        while True:
+            connection, _ = listener.accept()
+            threading.Thread(target=talk, args=(connection, room, lambda: (words, 0)),
+                             daemon=True).start()
+
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    threading.Thread(target=serve, args=(listener,), daemon=True).start()
+    return path
+
+
+def main(names):
+    """Runs the functions test_... among these, and prints TAP."""
+    tests = [value for name, value in sorted(names.items()) if name.startswith("test_")]
+    failed = 0
+    print(f"1..{len(tests)}")
+    for number, test in enumerate(tests, 1):
+        try:
+            test()
+            print(f"ok {number} - {test.__doc__}")
+        except (AssertionError, ValueError, subprocess.TimeoutExpired) as error:
+            failed = 1
+            print(f"not ok {number} - {test.__doc__}\n# {error!r}")
+    return failed

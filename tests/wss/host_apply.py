@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: MIT
+"""`pml-host wss --apply`, against a front-end and a QMP monitor that are played here: what
+the machine is given, and that it gets all of it back.  Run by CTest with the path of
+pml-host.
+"""
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import front_end  # noqa: E402  # pylint: disable=wrong-import-position
+
+HOST = sys.argv[1]
+MIB = 1 << 20
+ALL = 1024 * MIB
+DEVICE = "/machine/peripheral-anon/device[3]"
+
+
+class Machine:
+    """A machine's monitor, and the little of the machine that it tells of."""
+
+    def __init__(self, folder, available=900 * MIB, faults=(), balloon=True, greets=True):
+        self.path = os.path.join(folder, "qmp")
+        self.available, self.faults, self.balloon, self.greets = available, faults, balloon, greets
+        self.looks, self.all_faults, self.actual, self.given = 0, 0, ALL, []
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(self.path)
+        self.listener.listen()
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rw", encoding="ascii") as stream:
+                try:
+                    self.talk(stream)
+                except OSError:
+                    pass
+
+    def talk(self, stream):
+        def tell(what):
+            stream.write(json.dumps(what) + "\n")
+            stream.flush()
+
+        tell({"QMP": {"version": {}, "capabilities": []}} if self.greets else {"hello": 1})
+        for line in stream:
+            command = json.loads(line)
+            tell({"event": "RTC_CHANGE", "data": {}, "timestamp": {}})
+            tell(self.answer(command["execute"], command.get("arguments", {})))
+
+    def answer(self, command, arguments):
+        if command == "balloon":
+            if not self.balloon:
+                return {"error": {"class": "DeviceNotActive", "desc": "No balloon"}}
+            self.actual = arguments["value"]
+            self.given.append(arguments["value"])
+        if command == "query-balloon":
+            return {"return": {"actual": self.actual}}
+        if command == "qom-list":
+            found = arguments["path"] == "/machine/peripheral-anon" and self.balloon
+            return {"return": [{"name": "device[1]", "type": "child<virtio-rng-pci>"}] +
+                    [{"name": "device[3]", "type": "child<virtio-balloon-pci>"}] * found}
+        if command == "qom-get":
+            assert arguments["path"] == DEVICE, arguments
+            if self.looks < len(self.faults):
+                self.all_faults += self.faults[self.looks]
+            self.looks += 1
+            taken = ALL - self.actual
+            return {"return": {"last-update": 1, "stats": {
+                "stat-total-memory": self.actual, "stat-major-faults": self.all_faults,
+                "stat-free-memory": max(self.available - taken, 0) // 2,
+                "stat-available-memory": max(self.available - taken, 0),
+                "stat-swap-in": (1 << 64) - 1}}}
+        return {"return": {}}
+
+
+def start(folder, machine, intervals, *options):
+    """pml-host on a machine that works with 25,600 frames, 100 MiB; its process."""
+    front = front_end.serve_for_ever(folder, range(25600), 1 << 18)
+    return subprocess.Popen([HOST, "-s", front, "-j", "wss", "-w", "4", "-i", "0.2", "-n",
+                             str(intervals), "--apply", machine.path, "--active", *options],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env={**os.environ, "PML_BALLOONS_DIR": folder + "/notes"})
+
+
+def run(intervals, *options, **machine):
+    with tempfile.TemporaryDirectory() as folder:
+        played = Machine(folder, **machine)
+        process = start(folder, played, intervals, *options)
+        out, err = process.communicate(timeout=120)
+        notes = os.listdir(folder + "/notes") if os.path.isdir(folder + "/notes") else []
+        played.listener.close()
+    assert notes == [], notes
+    return process.returncode, [json.loads(line) for line in out.splitlines()], err, played
+
+
+def test_given():
+    """It is given less after some intervals, and all of it back at the end."""
+    status, lines, err, machine = run(14)
+    assert status == 0, err
+    assert [line["balloon_bytes"] for line in lines[:8]] == [None] * 8, lines
+    given = [line["balloon_bytes"] for line in lines[8:]]
+    assert all(low <= high < ALL for high, low in zip(given, given[1:])), given
+    assert given[-1] >= 110 * MIB and machine.given[-1] == ALL, (given, machine.given)
+
+
+def test_spare():
+    """A guest is not asked for more than it can spare, unless it has swap."""
+    for options, low in (((), True), (("--swap",), False)):
+        status, _, err, machine = run(16, *options, available=80 * MIB)
+        assert status == 0, err
+        # a twentieth of what it has is left to it
+        least = ALL - 80 * MIB + ALL // 25
+        assert machine.given and machine.given[-1] == ALL, machine.given
+        assert (min(machine.given) >= least) == low, machine.given
+
+
+def test_floor():
+    """Nor for what is below the floor."""
+    status, lines, err, _ = run(14, "--floor", "900")
+    assert status == 0 and lines[-1]["balloon_bytes"] >= 900 * MIB, err
+
+
+def test_released():
+    """Where much has to be fetched again it gets all back in that interval."""
+    status, lines, err, machine = run(13, faults=[0] * 12 + [50000])
+    assert status == 0, err
+    freed = [line for line in lines if line["released"]]
+    assert len(freed) == 1 and freed[0]["balloon_bytes"] is None, lines
+    assert freed[0]["refaults"] == 50000 and machine.actual == ALL, freed
+
+
+def until_given(machine):
+    end = time.monotonic() + 60
+    while not machine.given:
+        assert time.monotonic() < end, "nothing was taken"
+        time.sleep(0.05)
+
+
+def test_terminated():
+    """Terminated, it gives all back."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        with tempfile.TemporaryDirectory() as folder:
+            machine = Machine(folder)
+            process = start(folder, machine, 1000)
+            until_given(machine)
+            process.send_signal(number)
+            process.communicate(timeout=60)
+            assert process.returncode == 0 and machine.actual == ALL, machine.given
+            machine.listener.close()
+
+
+def test_killed():
+    """Killed, the next start gives it back, and says so."""
+    with tempfile.TemporaryDirectory() as folder:
+        machine = Machine(folder)
+        process = start(folder, machine, 1000)
+        until_given(machine)
+        process.kill()
+        process.communicate(timeout=60)
+        assert machine.actual < ALL
+        process = start(folder, machine, 1)
+        _, err = process.communicate(timeout=60)
+        assert "1024 MiB again" in err and machine.actual == ALL, err
+        machine.listener.close()
+
+
+def test_two():
+    """Two at once do not limit one machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        machine = Machine(folder)
+        first = start(folder, machine, 1000)
+        until_given(machine)
+        second = start(folder, machine, 1)
+        _, err = second.communicate(timeout=60)
+        first.terminate()
+        first.communicate(timeout=60)
+        assert second.returncode == 1 and "limits the machine" in err, err
+        assert machine.actual == ALL
+        machine.listener.close()
+
+
+def test_cannot():
+    """A machine without a balloon, and what is no monitor, are refused in words."""
+    status, lines, err, _ = run(1, balloon=False)
+    assert status == 1 and not lines and "no balloon" in err, err
+    status, lines, err, _ = run(1, greets=False)
+    assert status == 1 and not lines and "QMP" in err, err
+
+
+def test_usage():
+    """Without --active, or a window, nothing is limited."""
+    with tempfile.TemporaryDirectory() as folder:
+        for options in (("-w", "4", "--apply", "m"), ("--apply", "m", "--active"),
+                        ("-w", "4", "--active"), ("-w", "4", "--floor", "3"),
+                        ("-w", "4", "--apply", "m", "--active", "--floor", "0")):
+            result = subprocess.run([HOST, "-s", folder + "/s", "wss", *options], check=False,
+                                    capture_output=True, text=True, timeout=60)
+            assert result.returncode == 2, options
+
+
+sys.exit(front_end.main(globals()))
