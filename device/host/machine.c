@@ -5,7 +5,8 @@
  *
  * A balloon takes memory from the guest's kernel, which frees it as for any allocation: by
  * dropping files, by swapping if it can.  A guest without swap is never asked for more than
- * it says it can spare, and nobody for all of that.
+ * it says it can spare, and not for all of that; when it has next to nothing to spare, it is
+ * as good as at a stand, and gets back what it had.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +25,7 @@
 #define MIB (1ull << 20)
 #define SPARE_PART 20			/* a twentieth of what is there is left ... */
 #define SPARE_LEAST (16 * MIB)		/* ... or this */
+#define AT_A_STAND (UINT64_MAX / 1000)
 #define WAITS 50			/* for the guest's first statistics, 0.1 s each */
 
 static int say(const char *what, const char *why, const char *todo)
@@ -264,8 +266,9 @@ int limit_look(struct limit *l, struct limit_look *look)
 	faults = number(stats, "stat-major-faults");
 	json_decref(stats);
 	spare = actual / SPARE_PART > SPARE_LEAST ? actual / SPARE_PART : SPARE_LEAST;
-	available = available > spare ? available - spare : 0;
-	m->least = actual > available ? actual - available : actual;
+	m->least = actual + spare > available ? actual + spare - available : actual;
+	if (!m->swapping && available < spare / 4)
+		look->stalled_us = AT_A_STAND;
 	look->current = actual > free_bytes ? actual - free_bytes : actual;
 	look->refaults = m->looked ? faults - m->major_faults : 0;
 	m->major_faults = faults;

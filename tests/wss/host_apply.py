@@ -139,6 +139,23 @@ def test_released():
     assert freed[0]["refaults"] == 50000 and machine.actual == ALL, freed
 
 
+def test_grown():
+    """A guest that has next to nothing to spare any more gets all back."""
+    with tempfile.TemporaryDirectory() as folder:
+        machine = Machine(folder)
+        process = start(folder, machine, 1000)
+        until_given(machine)
+        machine.available = 0
+        end = time.monotonic() + 60
+        while machine.actual != ALL:
+            assert time.monotonic() < end, machine.given
+            time.sleep(0.05)
+        process.terminate()
+        out, _ = process.communicate(timeout=60)
+        assert '"released":true' in out, out
+        machine.listener.close()
+
+
 def until_given(machine):
     end = time.monotonic() + 60
     while not machine.given:
