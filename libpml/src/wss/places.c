@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "../kernel_abi.h"
+#include "open_maps.h"
 
 #define REGIONS 1024u
 #define WORDS 4096u
@@ -125,17 +126,13 @@ static int look_at_line(struct looker *l, const char *line)
 
 static int look_at_all(struct looker *l, int directory)
 {
-	int fd = openat(directory, "maps", O_RDONLY | O_CLOEXEC), rc = 0;
-	FILE *maps = fd < 0 ? NULL : fdopen(fd, "r");
 	size_t size = 0, lines = 0;
 	char *line = NULL;
+	int rc;
+	FILE *maps = pml_open_maps(directory, &rc);
 
-	if (!maps) {
-		rc = -errno;
-		if (fd >= 0)
-			close(fd);
-		return rc == -ENOENT ? -ESRCH : rc;
-	}
+	if (!maps)
+		return rc;
 	errno = 0;
 	for (; rc == 0 && getline(&line, &size, maps) > 0; lines++)
 		rc = look_at_line(l, line);

@@ -24,6 +24,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "open_maps.h"
 #include "random.h"
 
 #define MAX_SAMPLES 1000000u
@@ -86,20 +87,15 @@ static bool take_line(const struct pml_wss_present *p, const char *line, struct 
 
 static int read_spans(const struct pml_wss_present *p, struct span **spans, size_t *n)
 {
-	int fd = openat(p->directory, "maps", O_RDONLY | O_CLOEXEC), rc = 0;
-	FILE *maps = fd < 0 ? NULL : fdopen(fd, "r");
 	size_t size = 0, room = 0;
 	char *line = NULL;
+	FILE *maps;
+	int rc;
 
 	*spans = NULL;
 	*n = 0;
-	if (!maps) {
-		rc = -errno;
-		if (fd >= 0)
-			close(fd);
-		return rc == -ENOENT ? -ESRCH : rc;
-	}
-	while (getline(&line, &size, maps) > 0) {
+	maps = pml_open_maps(p->directory, &rc);
+	while (maps && getline(&line, &size, maps) > 0) {
 		struct span s, *grown;
 
 		if (!take_line(p, line, &s))
@@ -116,7 +112,8 @@ static int read_spans(const struct pml_wss_present *p, struct span **spans, size
 		(*spans)[(*n)++] = s;
 	}
 	free(line);
-	fclose(maps);
+	if (maps)
+		fclose(maps);
 	return rc;
 }
 
