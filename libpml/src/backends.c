@@ -19,12 +19,11 @@ extern const struct pml_backend pml_backend_hash;
 extern const struct pml_backend pml_backend_referenced;
 extern const struct pml_backend pml_backend_mprotect;
 
-/* The order (docs/concepts.md): the cheapest exact one first.  epml is behind
- * ptscan until it has been held to the same counts.  spml is behind epml, as what it
- * logs has to be mapped back. */
+/* The order (docs/concepts.md): the cheapest exact one first.  What spml logs has to be
+ * mapped back, which costs as much as ptscan's reading of small page tables. */
 const struct pml_backend *const pml_backends[] = {
-	&pml_backend_ptscan,
 	&pml_backend_epml,
+	&pml_backend_ptscan,
 	&pml_backend_spml,
 	&pml_backend_wp_async,
 	&pml_backend_soft_dirty,
