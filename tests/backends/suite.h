@@ -38,6 +38,8 @@ enum {
 	SEES_MERGES = 1u << 13,	/* a page written, and then merged with others by KSM */
 	REFILLS = 1u << 14,	/* a page that comes back from swap may be ASSUMED */
 	CLEANS = 1u << 15,	/* so may a page of a shared file that was written back */
+	FILLS = 1u << 16,	/* tells pages that the kernel fills: of a huge page that is
+				 * made where nothing was, all */
 	SPREADS = 1u << 12,	/* when a part of a large page is given another protection,
 				 * all of that part is ASSUMED if a page of it was written */
 };

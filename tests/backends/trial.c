@@ -22,6 +22,8 @@
 /* Bits of view.soft beside those of oracle.h. */
 #define UNDONE	4u	/* written, then dropped, in one epoch */
 #define LATE	8u	/* dropped in the epoch before: found missing only now */
+#define ABSENT	64u	/* dropped, and not seen since */
+#define HUGE_SHIFT 21
 
 enum verdict fail(const char *fmt, ...)
 {
@@ -89,8 +91,14 @@ void view_free(struct view *v)
 
 void view_clear(struct view *v, const struct subject *s)
 {
-	for (size_t i = 0; i < s->pages; i++)
-		v->soft[i] = v->soft[i] & ORACLE_DROPPED ? LATE : 0;
+	for (size_t i = 0; i < s->pages; i++) {
+		bool seen = v->changed[i] || v->observed[i];
+
+		if (v->soft[i] & ORACLE_DROPPED)
+			v->soft[i] = LATE | ABSENT;
+		else
+			v->soft[i] = seen ? 0 : v->soft[i] & ABSENT;
+	}
 	memset(v->changed, 0, s->pages);
 	memset(v->observed, 0, 3 * s->pages);
 	v->lost = false;
@@ -235,7 +243,7 @@ static bool told(const struct trial *tr, uint8_t mark)
 
 static bool excused(const struct view *v, const struct trial *tr, size_t page)
 {
-	unsigned int why = v->soft[page];
+	unsigned int why = v->soft[page] & ~ABSENT;
 
 	if (v->assumed[page] == 1 + PML_REASON_DROPPED)
 		return why & ~(ORACLE_PROTECTED | (tr->c->sees & CLEANS ? 0 : ORACLE_CLEANED));
@@ -255,9 +263,12 @@ static bool undone(const struct view *v, const struct trial *tr, size_t page)
 }
 
 /* Nothing has changed there, but it counts as written. */
-static bool counts(const struct view *v, size_t page)
+static bool counts(const struct view *v, const struct trial *tr, size_t page)
 {
-	return v->soft[page] & ORACLE_DROPPED;
+	if (v->soft[page] & ORACLE_DROPPED)
+		return true;
+	return (tr->c->sees & FILLS) && (v->soft[page] & ABSENT) &&
+	       near(&tr->s, v->changed, page, HUGE_SHIFT);
 }
 
 enum verdict view_compare(struct view *v, const struct trial *tr)
@@ -286,7 +297,7 @@ enum verdict view_compare(struct view *v, const struct trial *tr)
 				v->how = v->assumed[i] - 1;
 		}
 		if (v->observed[i] && !near(s, v->changed, i, shift) &&
-		    !counts(v, i) && !v->lost && !extra++)
+		    !counts(v, tr, i) && !v->lost && !extra++)
 			first_extra = i;
 		if (v->assumed[i] && !excused(v, tr, i) && !tr->relaxed && !v->lost && !excuse++) {
 			first_excuse = i;
