@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "machine.h"
+#include "tool.h"
 
 #define NOTES "/run/pml-balloons"	/* unless PML_BALLOONS_DIR names another */
 #define MIB (1ull << 20)
@@ -27,12 +28,6 @@
 #define SPARE_LEAST (16 * MIB)		/* ... or this */
 #define AT_A_STAND (UINT64_MAX / 1000)
 #define WAITS 50			/* for the guest's first statistics, 0.1 s each */
-
-static int say(const char *what, const char *why, const char *todo)
-{
-	fprintf(stderr, "pml: %s: %s; %s\n", what, why, todo);
-	return -1;
-}
 
 static uint64_t number(const json_t *object, const char *key)
 {
@@ -179,22 +174,22 @@ static int refuse(struct machine *m, const char *monitor, int rc)
 {
 	switch (rc) {
 	case -EBUSY:
-		say(monitor, "somebody else talks to this monitor, or limits the machine",
+		fail(monitor, "somebody else talks to this monitor, or limits the machine",
 		    "end that, or give the machine another one with -qmp unix:PATH,server,nowait");
 		break;
 	case -EPROTO:
-		say(monitor, "it does not answer as a QMP monitor", "start the machine with "
+		fail(monitor, "it does not answer as a QMP monitor", "start the machine with "
 		    "-qmp unix:PATH,server,nowait, and give PATH");
 		break;
 	case -ENODEV:
-		say(monitor, "the machine has no balloon", "start it with -device "
+		fail(monitor, "the machine has no balloon", "start it with -device "
 		    "virtio-balloon,deflate-on-oom=on");
 		break;
 	case -EAGAIN:
-		say(monitor, "the guest tells nothing of its memory", "load its virtio_balloon");
+		fail(monitor, "the guest tells nothing of its memory", "load its virtio_balloon");
 		break;
 	default:
-		say(monitor, rc == -EREMOTEIO ? "the balloon cannot be used" : strerror(-rc),
+		fail(monitor, rc == -EREMOTEIO ? "the balloon cannot be used" : strerror(-rc),
 		    "start the machine with -qmp unix:PATH,server,nowait and -device "
 		    "virtio-balloon");
 	}
@@ -233,7 +228,7 @@ void machine_end(struct machine *m)
 	if (m->note < 0)
 		return;
 	if (m->limit.high && set_bytes(m, m->before))
-		say("balloon", "the machine could not be given back what it had",
+		fail("balloon", "the machine could not be given back what it had",
 		    "run this again, or use QEMU's monitor");
 	else
 		unlink(m->note_path);

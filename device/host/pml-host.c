@@ -13,14 +13,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "apply.h"
 #include "machine.h"
 #include "control.h"
+#include "tool.h"
 #include "window.h"
 
 #define DIRTY	   1u
@@ -76,30 +75,6 @@ struct answer {
 };
 
 #define EXPLAINED (-4096)	/* what is wrong has been said */
-
-static int fail(const char *what, const char *why, const char *todo)
-{
-	fprintf(stderr, "pml: %s: %s; %s\n", what, why, todo);
-	return 1;
-}
-
-static int dial(const char *path)
-{
-	struct sockaddr_un at = { .sun_family = AF_UNIX };
-	int fd;
-
-	if (strlen(path) >= sizeof(at.sun_path)) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	memcpy(at.sun_path, path, strlen(path) + 1);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&at, sizeof(at))) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
 
 /* One request; false if the other end does not speak as it should. */
 static bool ask(int fd, uint32_t command, uint32_t events, uint32_t flags, struct answer *a)
@@ -577,7 +552,7 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return 2;
 	}
-	fd = dial(o.socket);
+	fd = dial(o.socket, 0);
 	if (fd < 0)
 		return fail(o.socket, strerror(errno),
 			    "start the machine with pml-qemu --pml control=SOCKET");

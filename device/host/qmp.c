@@ -3,36 +3,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "control.h"
 #include "qmp.h"
+#include "tool.h"
 
 #define PATIENCE_S 10
-
-static int dial(const char *path)
-{
-	struct sockaddr_un at = { .sun_family = AF_UNIX };
-	struct timeval patience = { .tv_sec = PATIENCE_S };
-	int fd, rc;
-
-	if (strlen(path) >= sizeof(at.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(at.sun_path, path, strlen(path) + 1);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) ||
-	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) ||
-	    connect(fd, (struct sockaddr *)&at, sizeof(at))) {
-		rc = -errno;
-		close(fd);
-		return rc;
-	}
-	return fd;
-}
 
 /* One message; NULL and *@rc if there is none. */
 static json_t *receive(struct qmp *q, int *rc)
@@ -58,19 +35,11 @@ static json_t *receive(struct qmp *q, int *rc)
 	return message;
 }
 
-static int send_all(int fd, const char *text, size_t size)
+static int send_text(int fd, char *text, size_t size)
 {
-	while (size) {
-		ssize_t n = send(fd, text, size, MSG_NOSIGNAL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == EAGAIN ? -ETIMEDOUT : -errno;
-		text += n;
-		size -= (size_t)n;
-	}
-	return 0;
+	if (pml_control_transfer(fd, text, size, true))
+		return 0;
+	return errno == EAGAIN ? -ETIMEDOUT : -errno;
 }
 
 static int send_command(struct qmp *q, const char *command, json_t *arguments)
@@ -79,10 +48,10 @@ static int send_command(struct qmp *q, const char *command, json_t *arguments)
 						arguments)
 				    : json_pack("{s:s}", "execute", command);
 	char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
-	int rc = text ? send_all(q->fd, text, strlen(text)) : -ENOMEM;
+	int rc = text ? send_text(q->fd, text, strlen(text)) : -ENOMEM;
 
 	if (rc == 0)
-		rc = send_all(q->fd, "\n", 1);
+		rc = send_text(q->fd, (char[]){ '\n' }, 1);
 	free(text);
 	json_decref(message);
 	return rc;
@@ -123,9 +92,9 @@ int qmp_open(struct qmp *q, const char *path)
 	json_t *value;
 	int rc = 0;
 
-	*q = (struct qmp){ .fd = dial(path) };
+	*q = (struct qmp){ .fd = dial(path, PATIENCE_S) };
 	if (q->fd < 0)
-		return q->fd;
+		return -errno;
 	q->in = fdopen(q->fd, "r");
 	if (!q->in) {
 		close(q->fd);

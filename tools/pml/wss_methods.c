@@ -24,6 +24,13 @@ int source_limit_failed(const struct source *s, int rc)
 	return rc;
 }
 
+void source_exited(const struct source *s)
+{
+	if (!s->o->argv)
+		say_failed(s->o->command, "process %d: it exited; nothing is left to measure",
+			   (int)s->pid);
+}
+
 uint64_t source_floor(const struct source *s)
 {
 	return (uint64_t)s->settings->floor_mib << 20;
@@ -60,15 +67,13 @@ static int smaps_take_source(struct source *s, struct wss_sample *sample)
 	source_begin_epoch(s, "referenced");
 	rc = smaps_take(&s->smaps, &sums);
 	s->epoch.cost.collect_ns = wake_now() - s->epoch.end_ns;
-	/* a command that has ended is waited for, and no failure */
-	if (rc == -ESRCH && s->o->argv)
+	if (rc == -ESRCH)
+		source_exited(s);
+	else if (rc)
+		say_failed(s->o->command, "process %d: its smaps cannot be read; run as its user "
+			   "or as root", (int)s->pid);
+	if (rc)
 		return rc;
-	if (rc) {
-		say_failed(s->o->command, rc == -ESRCH ? "process %d: it exited; nothing "
-			   "is left to measure" : "process %d: its smaps cannot be read; run as its "
-			   "user or as root", (int)s->pid);
-		return rc;
-	}
 	sample->estimator = wss_kind_name(WSS_REFERENCED);
 	sample->rss_bytes = sums.rss_bytes;
 	sample->wss_bytes = sums.referenced_bytes;

@@ -14,18 +14,14 @@
 
 static int failed(const struct source *s, int rc)
 {
-	if (rc == -ESRCH) {
-		/* a command that has ended is waited for, and no failure */
-		if (!s->o->argv)
-			say_failed(s->o->command, "process %d: it exited; nothing is left to "
-				   "measure", (int)s->pid);
-	} else if (rc == -ENOSYS) {
+	if (rc == -ESRCH)
+		source_exited(s);
+	else if (rc == -ENOSYS)
 		say_failed(s->o->command, "--estimator sampling-present: this kernel has no "
 			   "process_madvise(2), which takes Linux 5.10");
-	} else {
+	else
 		say_failed(s->o->command, "process %d: its pages cannot be taken away: %s; run as "
 			   "root", (int)s->pid, strerror(-rc));
-	}
 	return rc;
 }
 

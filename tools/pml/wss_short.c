@@ -297,18 +297,14 @@ static int geiger_failed(const struct source *s, int rc)
 {
 	if (rc == -ESRCH && s->cgroup)
 		return gone(s);
-	if (rc == -ESRCH) {
-		/* a command that has ended is waited for, and no failure */
-		if (!s->o->argv)
-			say_failed(s->o->command, "process %d: it exited; nothing is left to "
-				   "measure", (int)s->pid);
-	} else if (rc == -ENOMEM) {
+	if (rc == -ESRCH)
+		source_exited(s);
+	else if (rc == -ENOMEM)
 		say_failed(s->o->command, "out of memory: it needs some MiB for what is swapped "
 			   "out; end something");
-	} else {
+	else
 		say_failed(s->o->command, "%s: where its pages are cannot be read: %s; run as its "
 			   "user or as root", s->cgroup ? s->cgroup : "the process", strerror(-rc));
-	}
 	return rc;
 }
 

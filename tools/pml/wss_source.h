@@ -53,6 +53,10 @@ extern const struct method present_method;
 /* Says why a cgroup cannot be limited; returns @rc. */
 int source_limit_failed(const struct source *s, int rc);
 
+/* Says that the process has exited; not of a command, which is waited for: that it has
+ * ended is no failure. */
+void source_exited(const struct source *s);
+
 /* What it is never limited below, in bytes. */
 uint64_t source_floor(const struct source *s);
 
