@@ -166,8 +166,17 @@ static int take_note(struct machine *m)
 			"killed\n", (uint64_t)(before / MIB));
 	}
 	n = snprintf(text, sizeof(text), "%" PRIu64 "\n", m->before);
+	m->noted = true;
 	return ftruncate(m->note, 0) || pwrite(m->note, text, (size_t)n, 0) != n || fsync(m->note)
 	       ? -EIO : 0;
+}
+
+/* What a run that was killed has left stays until it has been given back. */
+static bool may_drop_note(const struct machine *m)
+{
+	struct stat st;
+
+	return m->noted || (fstat(m->note, &st) == 0 && !st.st_size);
 }
 
 static int refuse(struct machine *m, const char *monitor, int rc)
@@ -193,7 +202,7 @@ static int refuse(struct machine *m, const char *monitor, int rc)
 		    "start the machine with -qmp unix:PATH,server,nowait and -device "
 		    "virtio-balloon");
 	}
-	if (m->note >= 0 && rc != -EBUSY)
+	if (m->note >= 0 && rc != -EBUSY && may_drop_note(m))
 		unlink(m->note_path);
 	if (m->note >= 0)
 		close(m->note);

@@ -20,6 +20,7 @@ struct machine {
 	char device[128];	/* its path among QEMU's objects */
 	char note_path[PATH_MAX];
 	int note;
+	bool noted;		/* the note is of this run, not of one that was killed */
 	bool swapping;		/* the guest may be made to swap */
 	bool looked;
 	uint64_t before;	/* bytes that the machine had */

@@ -191,6 +191,25 @@ def test_killed():
         machine.listener.close()
 
 
+def test_killed_and_refused():
+    """A start that is refused in between leaves it to the next one."""
+    with tempfile.TemporaryDirectory() as folder:
+        machine = Machine(folder)
+        process = start(folder, machine, 1000)
+        until_given(machine)
+        process.kill()
+        process.communicate(timeout=60)
+        machine.greets = False
+        process = start(folder, machine, 1)
+        process.communicate(timeout=60)
+        assert process.returncode == 1 and machine.actual < ALL, machine.given
+        machine.greets = True
+        process = start(folder, machine, 1)
+        _, err = process.communicate(timeout=60)
+        assert "1024 MiB again" in err and machine.actual == ALL, err
+        machine.listener.close()
+
+
 def test_two():
     """Two at once do not limit one machine."""
     with tempfile.TemporaryDirectory() as folder:
