@@ -3,6 +3,7 @@
 the machine is given, and that it gets all of it back.  Run by CTest with the path of
 pml-host.
 """
+import contextlib
 import json
 import os
 import signal
@@ -83,6 +84,17 @@ class Machine:
         return {"return": {}}
 
 
+@contextlib.contextmanager
+def playing(**machine):
+    """A folder and a machine in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        played = Machine(folder, **machine)
+        try:
+            yield folder, played
+        finally:
+            played.listener.close()
+
+
 def start(folder, machine, intervals, *options):
     """pml-host on a machine that works with 25,600 frames, 100 MiB; its process."""
     front = front_end.serve_for_ever(folder, range(25600), 1 << 18)
@@ -93,12 +105,10 @@ def start(folder, machine, intervals, *options):
 
 
 def run(intervals, *options, **machine):
-    with tempfile.TemporaryDirectory() as folder:
-        played = Machine(folder, **machine)
+    with playing(**machine) as (folder, played):
         process = start(folder, played, intervals, *options)
         out, err = process.communicate(timeout=120)
         notes = os.listdir(folder + "/notes") if os.path.isdir(folder + "/notes") else []
-        played.listener.close()
     assert notes == [], notes
     return process.returncode, [json.loads(line) for line in out.splitlines()], err, played
 
@@ -141,8 +151,7 @@ def test_released():
 
 def test_grown():
     """A guest that has next to nothing to spare any more gets all back."""
-    with tempfile.TemporaryDirectory() as folder:
-        machine = Machine(folder)
+    with playing() as (folder, machine):
         process = start(folder, machine, 1000)
         until_given(machine)
         machine.available = 0
@@ -153,7 +162,6 @@ def test_grown():
         process.terminate()
         out, _ = process.communicate(timeout=60)
         assert '"released":true' in out, out
-        machine.listener.close()
 
 
 def until_given(machine):
@@ -166,20 +174,17 @@ def until_given(machine):
 def test_terminated():
     """Terminated, it gives all back."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        with tempfile.TemporaryDirectory() as folder:
-            machine = Machine(folder)
+        with playing() as (folder, machine):
             process = start(folder, machine, 1000)
             until_given(machine)
             process.send_signal(number)
             process.communicate(timeout=60)
             assert process.returncode == 0 and machine.actual == ALL, machine.given
-            machine.listener.close()
 
 
 def test_killed():
     """Killed, the next start gives it back, and says so."""
-    with tempfile.TemporaryDirectory() as folder:
-        machine = Machine(folder)
+    with playing() as (folder, machine):
         process = start(folder, machine, 1000)
         until_given(machine)
         process.kill()
@@ -188,13 +193,11 @@ def test_killed():
         process = start(folder, machine, 1)
         _, err = process.communicate(timeout=60)
         assert "1024 MiB again" in err and machine.actual == ALL, err
-        machine.listener.close()
 
 
 def test_killed_and_refused():
     """A start that is refused in between leaves it to the next one."""
-    with tempfile.TemporaryDirectory() as folder:
-        machine = Machine(folder)
+    with playing() as (folder, machine):
         process = start(folder, machine, 1000)
         until_given(machine)
         process.kill()
@@ -207,13 +210,11 @@ def test_killed_and_refused():
         process = start(folder, machine, 1)
         _, err = process.communicate(timeout=60)
         assert "1024 MiB again" in err and machine.actual == ALL, err
-        machine.listener.close()
 
 
 def test_two():
     """Two at once do not limit one machine."""
-    with tempfile.TemporaryDirectory() as folder:
-        machine = Machine(folder)
+    with playing() as (folder, machine):
         first = start(folder, machine, 1000)
         until_given(machine)
         second = start(folder, machine, 1)
@@ -222,7 +223,6 @@ def test_two():
         first.communicate(timeout=60)
         assert second.returncode == 1 and "limits the machine" in err, err
         assert machine.actual == ALL
-        machine.listener.close()
 
 
 def test_cannot():
