@@ -73,6 +73,7 @@ struct oracle_private {
 	/* The threads of a race. */
 	struct worker racers[MAX_THREADS];
 	int nracers;
+	atomic_int racing;	/* of these, how many have written something */
 	bool churn;
 	atomic_bool stop;
 	struct oracle_io *io;	/* rings, descriptors, mappings held open */
@@ -761,6 +762,7 @@ static void *race(void *arg)
 	struct oracle *o = w->o;
 	struct oracle_private *p = o->priv;
 	size_t slots = o->page / sizeof(uint64_t) / MAX_THREADS;
+	bool racing = false;
 
 	while (!atomic_load_explicit(&p->stop, memory_order_relaxed)) {
 		uint64_t r = next_random(&w->random);
@@ -769,16 +771,21 @@ static void *race(void *arg)
 		size_t page = (r >> 1) % among, slot = (r >> 40) % slots;
 		uint64_t *words = (uint64_t *)(o->base + page * o->page);
 
-		if (p->churn && w->index == 0) {
+		if (p->churn && w->index == 0)
 			churn_once(o, &w->random);
-			continue;
+		else
+			__atomic_store_n(&words[slot * MAX_THREADS + (size_t)w->index],
+					 ++w->count, __ATOMIC_RELAXED);
+		if (!racing) {
+			racing = true;
+			atomic_fetch_add(&p->racing, 1);
 		}
-		__atomic_store_n(&words[slot * MAX_THREADS + (size_t)w->index], ++w->count,
-				 __ATOMIC_RELAXED);
 	}
 	return NULL;
 }
 
+/* A race has begun when each has written: on a busy machine a thread may come to run
+ * so late that all is over. */
 static int race_begin(struct oracle *o, size_t n, bool churn)
 {
 	struct oracle_private *p = o->priv;
@@ -786,6 +793,7 @@ static int race_begin(struct oracle *o, size_t n, bool churn)
 	if (p->nracers || n < 1 || n > MAX_THREADS)
 		return -EINVAL;
 	atomic_store(&p->stop, false);
+	atomic_store(&p->racing, 0);
 	p->churn = churn;
 	for (size_t i = 0; i < n; i++) {
 		struct worker *w = &p->racers[i];
@@ -798,6 +806,8 @@ static int race_begin(struct oracle *o, size_t n, bool churn)
 			return -EAGAIN;
 		p->nracers++;
 	}
+	while (atomic_load(&p->racing) < p->nracers)
+		usleep(100);
 	return 0;
 }
 
