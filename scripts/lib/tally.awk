@@ -2,13 +2,31 @@
 # Reads the output of `ctest --extra-verbose` and counts single TAP tests.
 # Called by scripts/test.sh, which sets `suite`.  Prints one line per fact:
 #   pass N
-#   fail SUITE: TEST: what
+#   fail SUITE: TEST: what (why, from the remarks beside it)
 #   skip SUITE: TEST: what # reason
 # A test that printed no TAP counts once, by its exit code.  A test whose exit
 # code says failure though all of its TAP lines are good is a failure too (it
 # crashed, or ran out of time), and so is a plan that was not fulfilled.
 
 function note_fail(what) { printf "fail %s: %s\n", suite, what; fails++ }
+
+# Remarks belong to a failure that stand right before it, as the behaviour suite
+# prints them, or right after it, as others do.
+function remark(id, text)
+{
+	sub(/^# */, "", text)
+	if (nbads[id] && after[id] && !why[id, nbads[id]])
+		why[id, nbads[id]] = text
+	before[id] = before[id] (before[id] ? "; " : "") text
+}
+
+function because(text)
+{
+	if (length(text) > 400)
+		text = "..." substr(text, length(text) - 396)
+	return text ? " (" text ")" : ""
+}
+
 function note_skip(what) { printf "skip %s: %s\n", suite, what }
 
 # "12: text": output of test 12.
@@ -24,6 +42,7 @@ function note_skip(what) { printf "skip %s: %s\n", suite, what }
 		}
 	} else if (line ~ /^ok( |$)/) {
 		seen[id]++
+		before[id] = ""; after[id] = 0
 		if (line ~ /# *[Ss][Kk][Ii][Pp]/) {
 			sub(/^ok[ 0-9]*-? */, "", line)
 			skips[id, ++nskips[id]] = line
@@ -34,6 +53,10 @@ function note_skip(what) { printf "skip %s: %s\n", suite, what }
 		seen[id]++
 		sub(/^not ok[ 0-9]*-? */, "", line)
 		bads[id, ++nbads[id]] = line
+		why[id, nbads[id]] = before[id]
+		before[id] = ""; after[id] = 1
+	} else if (line ~ /^#/) {
+		remark(id, line)
 	} else if (line ~ /^[Ss]kip/) {
 		said[id] = line
 	}
@@ -59,13 +82,13 @@ function finish(id, name, state,   i) {
 	for (i = 1; i <= nskips[id]; i++)
 		note_skip(name ": " skips[id, i])
 	for (i = 1; i <= nbads[id]; i++)
-		note_fail(name ": " bads[id, i])
+		note_fail(name ": " bads[id, i] because(why[id, i]))
 	if (has_plan[id] && seen[id] != planned[id])
 		note_fail(name ": planned " planned[id] " tests, ran " (seen[id] + 0))
 	if (state == "timeout" || state == "not run")
-		note_fail(name ": " state)
+		note_fail(name ": " state because(before[id]))
 	else if (state == "fail" && !nbads[id])
-		note_fail(name ": exit code says failure")
+		note_fail(name ": exit code says failure" because(before[id]))
 	else if (state == "skip" && !seen[id])
 		note_skip(name ": " (whole_skip[id] ? whole_skip[id] : said[id] ? said[id] : "no reason given"))
 	else if (state == "pass" && !seen[id])

@@ -63,6 +63,27 @@ expect "a program that is not there is a failure" "fail s: t: not run
 pass 0" <<'X'
 1/1 Test #1: t ......***Not Run   0.00 sec
 X
+expect "a failure is told with the remarks before it" "fail s: t: b (page 7 lost; the second)
+pass 1" <<'X'
+1: # of another test
+1: ok 1 - a
+1: # page 7 lost
+2: # of another program
+1: # the second
+1: not ok 2 - b
+1: # of what comes next
+1: 1..2
+1/1 Test #1: t ......***Failed    0.01 sec
+X
+expect "... or else with the one after it" "fail s: t: b (got: 3)
+pass 1" <<'X'
+1: ok 1 - a
+1: not ok 2 - b
+1: # got: 3
+1: # and more
+1: 1..2
+1/1 Test #1: t ......***Failed    0.01 sec
+X
 expect "a skip keeps its reason" "skip s: t: x # SKIP no swap
 pass 1" <<'X'
 1: ok 1 - x # SKIP no swap
