@@ -31,6 +31,7 @@
  *   PML_IOC_LIST     the targets of the session
  *   PML_IOC_COLLECT  what happened, re-armed, in one step
  *   PML_IOC_STATS    what it has cost
+ *   PML_IOC_SWAPS    what was swapped out and asked for again, in order
  *
  * Each takes a pointer to a struct that begins with its own size, set by the
  * caller, so that structs can grow at their end:
@@ -84,10 +85,14 @@
  *                    Not seen: what other processes write by mappings of their own or
  *                    by the kernel's, devices, other MMUs.
  *
+ *   PML_MODE_SWAPS   no page is harvested: which pages were swapped out, and which of
+ *                    those the process asked for again, in this order (section 8).
+ *
  * One process is in one context of the device: whoever adds it by EPML or SPML while
  * another session has it by the other, or by another trigger, gets -EBUSY.  PTSCAN goes beside.
  *
  *   PML_EV_DIRTY       written
+ *   PML_EV_SWAPPED     of PML_MODE_SWAPS, and that alone.
  *   PML_EV_REFERENCED  read or written.  Others clear the accessed bit too
  *                      (reclaim, DAMON): a reference they saw may be missed.
  *
@@ -183,6 +188,24 @@
  * writes apart from it, and hold the records that COLLECT writes to vec.  poll(2)
  * reports EPOLLPRI when the memory of a target has ended; EPOLLIN is reserved for
  * rings.
+ *
+ *
+ * 8. What was swapped
+ *
+ * Of the targets that were added in the mode SWAPS, PML_IOC_SWAPS gives events, in the
+ * order in which they happened: the page at that address
+ *   PML_SWAP_OUT  was taken out of the process's page tables, and is or will be on swap;
+ *   PML_SWAP_IN   is asked for again, by a page fault that finds it out.
+ * What was out before it was added has no event.  A page that is asked for by several
+ * threads, or in vain (the fault is repeated), has several.  Not seen: pages that come back
+ * because another process asks for them (ptrace, process_vm_readv), and neighbours that the
+ * kernel maps along with one that was asked for: those have a second PML_SWAP_OUT when they
+ * go again.  Of shared memory, what this process had mapped.
+ *
+ * 65,536 events are kept, in a MiB of the session's memory.  What does not fit is dropped
+ * until those have been read; then the state has PML_STATE_LOST, once: what is behind the
+ * events of that call is incomplete.  COLLECT on such a target is -EINVAL; of the end of its
+ * memory poll(2) and PML_IOC_LIST tell.
  */
 #ifndef PML_UAPI_H
 #define PML_UAPI_H
@@ -197,10 +220,12 @@
 #define PML_MODE_PTSCAN		1u
 #define PML_MODE_SPML		2u
 #define PML_MODE_EPML		4u
+#define PML_MODE_SWAPS		8u
 
 /* Events, a mask. */
 #define PML_EV_DIRTY		1u
 #define PML_EV_REFERENCED	2u
+#define PML_EV_SWAPPED		4u	/* of PML_MODE_SWAPS */
 
 /* Features, in INFO. */
 #define PML_FEATURE_PROOF	1ull	/* PML_TARGET_PROOF */
@@ -360,6 +385,37 @@ struct pml_uapi_collect {
 
 #define PML_COLLECT_SIZE0 80u
 
+#define PML_SWAP_OUT		0u
+#define PML_SWAP_IN		1u
+
+/* struct pml_uapi_swap - one event */
+struct pml_uapi_swap {
+	__u64 address;		/* where the page begins */
+	__u32 target;
+	__u32 what;		/* PML_SWAP_* */
+};
+
+/*
+ * struct pml_uapi_swaps - PML_IOC_SWAPS: takes what has happened since the call before,
+ * to all targets of the session
+ *
+ * Fewer than vec_len: there were no more.
+ *
+ * 0; -ENOENT no target was ever added in the mode SWAPS; -EINVAL vec_len is 0 or above
+ * max_vec; -EFAULT, and they are lost, which is told; -EINTR.
+ */
+struct pml_uapi_swaps {
+	__u32 size;
+	__u32 flags;		/* 0 */
+	__u64 vec;		/* pointer to struct pml_uapi_swap */
+	__u32 vec_len;		/* how many fit */
+	__u32 n;		/* out: how many were written */
+	__u32 state;		/* out: PML_STATE_LOST, or 0 */
+	__u32 reserved;
+};
+
+#define PML_SWAPS_SIZE0 32u
+
 /* Flags of a listed target. */
 #define PML_LISTED_ENDED	1u	/* its memory has ended */
 
@@ -428,5 +484,6 @@ struct pml_uapi_stats {
 #define PML_IOC_LIST	_IOWR(PML_IOC_MAGIC, 0x03, struct pml_uapi_list)
 #define PML_IOC_COLLECT	_IOWR(PML_IOC_MAGIC, 0x04, struct pml_uapi_collect)
 #define PML_IOC_STATS	_IOWR(PML_IOC_MAGIC, 0x05, struct pml_uapi_stats)
+#define PML_IOC_SWAPS	_IOWR(PML_IOC_MAGIC, 0x06, struct pml_uapi_swaps)
 
 #endif /* PML_UAPI_H */

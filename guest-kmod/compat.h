@@ -12,6 +12,7 @@
 #include <linux/sched/coredump.h>
 #include <linux/sched/mm.h>
 #include <linux/smp.h>
+#include <linux/swap.h>
 #include <linux/version.h>
 #ifdef PML_HAS_EXEC_STATE	/* see Kbuild */
 #include <linux/sched/exec_state.h>
@@ -92,6 +93,13 @@ static inline bool pml_is_changing(struct mm_struct *mm)
 static inline bool pml_protection_spreads(void)
 {
 	return LINUX_VERSION_CODE >= KERNEL_VERSION(6, 17, 0);
+}
+
+/* Is it the place on swap of a page, and not another entry of that kind (migration)? */
+static inline bool pml_is_on_swap(pte_t pte)
+{
+	return !pte_none(pte) && !pte_present(pte) &&
+	       __swp_type(__pte_to_swp_entry(pte)) < MAX_SWAPFILES;
 }
 
 /* Does a device walk its page tables? */

@@ -10,6 +10,7 @@
 #include <linux/uaccess.h>
 #include "device.h"
 #include "session.h"
+#include "swaps.h"
 #include "track.h"
 
 #define CREATE_TRACE_POINTS
@@ -50,6 +51,10 @@ static int get_info(struct pml_uapi_info *info)
 		info->features |= PML_FEATURE_TEST_BUILD;
 	info->modes = pml_ptscan_works() ? PML_MODE_PTSCAN | pml_device_modes() : 0;
 	info->events = PML_EV_DIRTY | PML_EV_REFERENCED;
+	if (pml_swaps_work()) {
+		info->modes |= PML_MODE_SWAPS;
+		info->events |= PML_EV_SWAPPED;
+	}
 	info->max_targets = pml_max_targets;
 	info->max_vec = PML_MAX_VEC;
 	info->max_memory = pml_max_memory;
@@ -76,6 +81,7 @@ union any_struct {
 	struct pml_uapi_list list;
 	struct pml_uapi_collect collect;
 	struct pml_uapi_stats stats;
+	struct pml_uapi_swaps swaps;
 };
 
 static int call_info(struct pml_session *s, union any_struct *k)
@@ -110,6 +116,13 @@ static int call_stats(struct pml_session *s, union any_struct *k)
 	return pml_session_stats(s, &k->stats);
 }
 
+static int call_swaps(struct pml_session *s, union any_struct *k)
+{
+	if (k->swaps.flags || k->swaps.reserved)
+		return -EINVAL;
+	return pml_session_swaps(s, &k->swaps);
+}
+
 /* What each call takes, and who does it. */
 static const struct call {
 	u32 ksize;
@@ -124,6 +137,7 @@ static const struct call {
 	[_IOC_NR(PML_IOC_COLLECT)] = { sizeof(struct pml_uapi_collect), PML_COLLECT_SIZE0,
 				       call_collect },
 	[_IOC_NR(PML_IOC_STATS)] = { sizeof(struct pml_uapi_stats), PML_STATS_SIZE0, call_stats },
+	[_IOC_NR(PML_IOC_SWAPS)] = { sizeof(struct pml_uapi_swaps), PML_SWAPS_SIZE0, call_swaps },
 };
 
 static long pml_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
@@ -150,6 +164,8 @@ static long pml_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	/* what was collected must not be lost on the way out */
 	if (c->function == call_collect)
 		pml_session_collect_failed(s, k.collect.target);
+	if (c->function == call_swaps)
+		pml_session_swaps_untold(s);
 	return -EFAULT;
 }
 
@@ -196,6 +212,7 @@ static int __init pml_init(void)
 	err = pml_notifier_setup();
 	if (err)
 		goto out_pageset;
+	pml_swaps_setup();
 	err = pml_device_setup();
 	if (err)
 		goto out_notifier;

@@ -20,6 +20,7 @@
 #include <linux/delay.h>
 #include <linux/slab.h>
 #include "compat.h"
+#include "swaps.h"
 #include "trace.h"
 #include "track.h"
 
@@ -257,6 +258,7 @@ static void range_end(struct mmu_notifier *n, const struct mmu_notifier_range *r
 	if (!--pm->invalidating)
 		pm->unmarked = false;
 	spin_unlock(&pm->marks);
+	pml_swaps_invalidated(range);
 	/* reclaim, which has yet to flush */
 	if (current->flags & PF_MEMALLOC)
 		linger(range, MMU_NOTIFY_CLEAR);
@@ -272,6 +274,7 @@ static void release(struct mmu_notifier *n, struct mm_struct *mm)
 	list_for_each_entry(w, &pm->watches, in_mm)
 		wake_up_all(w->wait);
 	spin_unlock(&pm->marks);
+	pml_swaps_end(mm);
 }
 
 static struct mmu_notifier *alloc_notifier(struct mm_struct *mm)

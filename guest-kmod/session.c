@@ -12,16 +12,17 @@
 #include "compat.h"
 #include "device.h"
 #include "session.h"
+#include "swaps.h"
 #include "trace.h"
 #include "track.h"
 
 /* Records that are collected at once, before they are copied out. */
 #define BATCH 2048
 
-#define EVENTS (PML_EV_DIRTY | PML_EV_REFERENCED)
-
+/* One of the first two. */
 struct pml_target {
 	struct pml_watch *watch;
+	struct pml_follower *follower;	/* PML_MODE_SWAPS */
 	u32 pid;
 };
 
@@ -34,6 +35,7 @@ struct pml_session {
 	struct pml_counters counters;
 	wait_queue_head_t wait;
 	struct pml_uapi_range *batch;
+	struct pml_swaps *swaps;	/* NULL: nobody was ever followed */
 };
 
 struct pml_session *pml_session_open(void)
@@ -58,12 +60,30 @@ struct pml_session *pml_session_open(void)
 	return s;
 }
 
+static struct pml_mm *mm_of(const struct pml_target *t)
+{
+	return t->watch ? t->watch->mm : pml_follower_mm(t->follower);
+}
+
+static bool has_ended(const struct pml_target *t)
+{
+	return READ_ONCE(mm_of(t)->ended);
+}
+
+static void close_target(struct pml_target *t)
+{
+	if (t->watch)
+		pml_watch_close(t->watch);
+	else
+		pml_follower_close(t->follower);
+	kfree(t);
+}
+
 static void end_target(struct pml_session *s, u32 number, struct pml_target *t)
 {
 	xa_erase(&s->targets, number);
 	s->ntargets--;
-	pml_watch_close(t->watch);
-	kfree(t);
+	close_target(t);
 }
 
 void pml_session_close(struct pml_session *s)
@@ -74,6 +94,7 @@ void pml_session_close(struct pml_session *s)
 	xa_for_each(&s->targets, number, t)
 		end_target(s, number, t);
 	xa_destroy(&s->targets);
+	pml_swaps_close(s->swaps);
 	kvfree(s->batch);
 	pml_budget_close(&s->budget);
 	kfree(s);
@@ -88,7 +109,7 @@ __poll_t pml_session_poll(struct pml_session *s, struct file *file, poll_table *
 	poll_wait(file, &s->wait, wait);
 	mutex_lock(&s->lock);
 	xa_for_each(&s->targets, number, t)
-		if (pml_watch_ended(t->watch))
+		if (has_ended(t))
 			ready |= EPOLLPRI;
 	mutex_unlock(&s->lock);
 	return ready;
@@ -120,9 +141,31 @@ static u32 find_target(struct pml_session *s, const struct mm_struct *mm)
 	unsigned long number;
 
 	xa_for_each(&s->targets, number, t)
-		if (pml_watch_is_of(t->watch, mm))
+		if (mm_of(t)->notifier.mm == mm)
 			return number;
 	return 0;
+}
+
+/* Begins a target's first epoch; on failure there is nothing to end. */
+static int begin(struct pml_session *s, struct pml_target *t, struct mm_struct *mm,
+		 const struct pml_uapi_add *add)
+{
+	int err;
+
+	if (add->mode == PML_MODE_SWAPS) {
+		s->swaps = s->swaps ?: pml_swaps_open(&s->budget);
+		if (!s->swaps)
+			return -ENOMEM;
+		t->follower = pml_follower_open(mm, s->swaps, s->last + 1, &s->wait);
+		return PTR_ERR_OR_ZERO(t->follower);
+	}
+	t->watch = pml_watch_open(mm, add, &s->budget, &s->counters, &s->wait);
+	if (IS_ERR(t->watch))
+		return PTR_ERR(t->watch);
+	err = arm(t->watch);
+	if (err)
+		pml_watch_close(t->watch);
+	return err;
 }
 
 static int add_mm(struct pml_session *s, struct pml_uapi_add *add, struct mm_struct *mm, u32 pid)
@@ -141,18 +184,14 @@ static int add_mm(struct pml_session *s, struct pml_uapi_add *add, struct mm_str
 	if (!t)
 		return -ENOMEM;
 	t->pid = pid;
-	t->watch = pml_watch_open(mm, add, &s->budget, &s->counters, &s->wait);
-	if (IS_ERR(t->watch)) {
-		err = PTR_ERR(t->watch);
+	err = begin(s, t, mm, add);
+	if (err) {
 		kfree(t);
 		return err;
 	}
-	err = arm(t->watch);
-	if (!err)
-		err = xa_err(xa_store(&s->targets, s->last + 1, t, GFP_KERNEL_ACCOUNT));
+	err = xa_err(xa_store(&s->targets, s->last + 1, t, GFP_KERNEL_ACCOUNT));
 	if (err) {
-		pml_watch_close(t->watch);
-		kfree(t);
+		close_target(t);
 		return err;
 	}
 	s->ntargets++;
@@ -217,13 +256,22 @@ static int add_one(struct pml_session *s, struct pml_uapi_add *add)
 	return err;
 }
 
+static u32 events_of(u32 mode)
+{
+	return mode == PML_MODE_SWAPS ? PML_EV_SWAPPED : PML_EV_DIRTY | PML_EV_REFERENCED;
+}
+
 int pml_session_add(struct pml_session *s, struct pml_uapi_add *add)
 {
 	int err;
 
-	if (!add->events || (add->events & ~EVENTS))
+	if (!add->events || (add->events & ~events_of(add->mode)))
 		return -EINVAL;
 	switch (add->mode) {
+	case PML_MODE_SWAPS:
+		if (add->flags)
+			return -EINVAL;
+		break;
 	case PML_MODE_PTSCAN:
 		if (add->flags & ~PML_ADD_SPLIT)
 			return -EINVAL;
@@ -236,7 +284,7 @@ int pml_session_add(struct pml_session *s, struct pml_uapi_add *add)
 	default:
 		return -EINVAL;
 	}
-	if (!pml_ptscan_works())
+	if (add->mode != PML_MODE_SWAPS && !pml_ptscan_works())
 		return -EOPNOTSUPP;
 	add->target = 0;
 	add->added = 0;
@@ -274,9 +322,10 @@ int pml_session_list(struct pml_session *s, struct pml_uapi_list *list)
 	list->total = s->ntargets;
 	xa_for_each(&s->targets, number, t) {
 		struct pml_uapi_listed one = {
-			.target = number, .pid = t->pid, .mode = t->watch->way.mode,
-			.events = t->watch->events,
-			.flags = pml_watch_ended(t->watch) ? PML_LISTED_ENDED : 0,
+			.target = number, .pid = t->pid,
+			.mode = t->watch ? t->watch->way.mode : PML_MODE_SWAPS,
+			.events = t->watch ? t->watch->events : PML_EV_SWAPPED,
+			.flags = has_ended(t) ? PML_LISTED_ENDED : 0,
 		};
 
 		if (list->n == list->vec_len)
@@ -295,6 +344,8 @@ int pml_session_list(struct pml_session *s, struct pml_uapi_list *list)
 
 static int check_collect(const struct pml_uapi_collect *c, const struct pml_watch *w)
 {
+	if (!w)
+		return -EINVAL;
 	if (c->flags & ~(PML_COLLECT_FORGET | PML_COLLECT_UNCOVERED | PML_COLLECT_ALL |
 			 PML_COLLECT_MORE))
 		return -EINVAL;
@@ -368,13 +419,61 @@ int pml_session_collect(struct pml_session *s, struct pml_uapi_collect *c)
 	return err;
 }
 
+/* ---- what was swapped ---- */
+
+/* Batch by batch, until there are no more, or the vector is full. */
+static int take_swaps(struct pml_session *s, struct pml_uapi_swaps *k)
+{
+	struct pml_uapi_swap __user *to = u64_to_user_ptr(k->vec);
+	struct pml_uapi_swap *batch = (struct pml_uapi_swap *)s->batch;
+	bool lost = false;
+	u32 n;
+
+	k->n = 0;
+	do {
+		n = pml_swaps_take(s->swaps, batch, min_t(u32, BATCH, k->vec_len - k->n), &lost);
+		if (copy_to_user(to + k->n, batch, n * sizeof(*batch)))
+			return -EFAULT;
+		k->n += n;
+		cond_resched();
+	} while (n == BATCH && k->n < k->vec_len);
+	k->state = lost ? PML_STATE_LOST : 0;
+	return 0;
+}
+
+int pml_session_swaps(struct pml_session *s, struct pml_uapi_swaps *k)
+{
+	int err = -ENOENT;
+
+	BUILD_BUG_ON(sizeof(struct pml_uapi_swap) > sizeof(*s->batch));
+	if (!k->vec_len || k->vec_len > PML_MAX_VEC)
+		return -EINVAL;
+	if (mutex_lock_killable(&s->lock))
+		return -EINTR;
+	if (s->swaps) {
+		err = take_swaps(s, k);
+		if (err)
+			pml_swaps_lose(s->swaps);
+	}
+	mutex_unlock(&s->lock);
+	return err;
+}
+
+void pml_session_swaps_untold(struct pml_session *s)
+{
+	mutex_lock(&s->lock);
+	if (s->swaps)
+		pml_swaps_lose(s->swaps);
+	mutex_unlock(&s->lock);
+}
+
 void pml_session_collect_failed(struct pml_session *s, u32 target)
 {
 	struct pml_target *t;
 
 	mutex_lock(&s->lock);
 	t = xa_load(&s->targets, target);
-	if (t)
+	if (t && t->watch)
 		pml_watch_lose(t->watch);
 	mutex_unlock(&s->lock);
 }

@@ -28,6 +28,9 @@ int pml_session_list(struct pml_session *s, struct pml_uapi_list *list);
 int pml_session_collect(struct pml_session *s, struct pml_uapi_collect *collect);
 /* After an error in telling what was collected: it is not lost. */
 void pml_session_collect_failed(struct pml_session *s, u32 target);
+int pml_session_swaps(struct pml_session *s, struct pml_uapi_swaps *swaps);
+/* Likewise: it is lost, and that is told. */
+void pml_session_swaps_untold(struct pml_session *s);
 int pml_session_stats(struct pml_session *s, struct pml_uapi_stats *stats);
 
 /* permit.c: the memory of whom the caller may track, its users held; or an error. */

@@ -9,16 +9,6 @@
 #include "trace.h"
 #include "track.h"
 
-bool pml_watch_ended(const struct pml_watch *w)
-{
-	return READ_ONCE(w->mm->ended);
-}
-
-bool pml_watch_is_of(const struct pml_watch *w, const struct mm_struct *mm)
-{
-	return w->mm->notifier.mm == mm;
-}
-
 static bool is_logged(const struct pml_watch *w)
 {
 	return w->way.mode != PML_MODE_PTSCAN;

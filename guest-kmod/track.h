@@ -117,8 +117,6 @@ struct pml_watch *pml_watch_open(struct mm_struct *mm, const struct pml_uapi_add
 				 struct pml_budget *budget, struct pml_counters *counters,
 				 wait_queue_head_t *wait);
 void pml_watch_close(struct pml_watch *w);
-bool pml_watch_ended(const struct pml_watch *w);
-bool pml_watch_is_of(const struct pml_watch *w, const struct mm_struct *mm);
 /* Everything is dirty for this watch; the latter under mm->lock. */
 void pml_watch_lose(struct pml_watch *w);
 void pml_watch_lose_locked(struct pml_watch *w);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * How the tables of a memory are walked, by the kernel's own rules, whose functions
- * are not exported; see walk.h.  Called by ptscan.c and reverse_map.c.
+ * are not exported; see walk.h.  Called by ptscan.c, reverse_map.c and swaps.c.
  */
 #include <linux/mm.h>
 #include "walk.h"

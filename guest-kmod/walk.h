@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Walking the page tables of a memory, with mmap_lock held.  What is bad is left
- * alone; a table may be replaced until its lock is held.  Used by ptscan.c and
- * reverse_map.c.
+ * alone; a table may be replaced until its lock is held.  Used by ptscan.c,
+ * reverse_map.c, and swaps.c, which goes without that lock and says why it may.
  */
 #ifndef PML_WALK_H
 #define PML_WALK_H

@@ -41,19 +41,22 @@ static atomic_ulong wrong;
 static atomic_ulong calls, good;
 static bool fails_on_demand;	/* the kernel can be told to be out of memory */
 
-enum call { INFO, ADD, REMOVE, LIST, COLLECT, STATS, CALLS };
+enum call { INFO, ADD, REMOVE, LIST, COLLECT, STATS, SWAPS, CALLS };
 
 static const unsigned long numbers[CALLS] = {
 	PML_IOC_INFO, PML_IOC_ADD, PML_IOC_REMOVE, PML_IOC_LIST, PML_IOC_COLLECT, PML_IOC_STATS,
+	PML_IOC_SWAPS,
 };
 
 static const uint32_t sizes[CALLS] = {
 	sizeof(struct pml_uapi_info), sizeof(struct pml_uapi_add), sizeof(struct pml_uapi_remove),
 	sizeof(struct pml_uapi_list), sizeof(struct pml_uapi_collect),
-	sizeof(struct pml_uapi_stats),
+	sizeof(struct pml_uapi_stats), sizeof(struct pml_uapi_swaps),
 };
 
-static const char *const names[CALLS] = { "INFO", "ADD", "REMOVE", "LIST", "COLLECT", "STATS" };
+static const char *const names[CALLS] = {
+	"INFO", "ADD", "REMOVE", "LIST", "COLLECT", "STATS", "SWAPS",
+};
 
 union argument {
 	uint32_t size;
@@ -63,6 +66,7 @@ union argument {
 	struct pml_uapi_list list;
 	struct pml_uapi_collect collect;
 	struct pml_uapi_stats stats;
+	struct pml_uapi_swaps swaps;
 	unsigned char bytes[PAGE];
 };
 
@@ -166,6 +170,11 @@ static void fill_add(struct fuzzer *f, struct pml_uapi_add *a, int *descriptor)
 	a->mode = PML_MODE_PTSCAN;
 	a->events = 1 + (uint32_t)below(f, 3);
 	a->flags = one_in(f, 4) ? PML_ADD_SPLIT : 0;
+	if (one_in(f, 4)) {
+		a->mode = PML_MODE_SWAPS;
+		a->events = PML_EV_SWAPPED;
+		a->flags = 0;
+	}
 	if (a->kind == PML_TARGET_PID) {
 		a->id = one_in(f, 8) ? (int64_t)below(f, 400) : some_life(f);
 	} else if (a->kind == PML_TARGET_PROOF || a->kind == PML_TARGET_CGROUP) {
@@ -193,6 +202,14 @@ static void fill_collect(struct fuzzer *f, struct pml_uapi_collect *c)
 		c->vec_len = (uint32_t)odd_number(f);
 }
 
+static void fill_swaps(struct fuzzer *f, struct pml_uapi_swaps *s)
+{
+	s->vec_len = 1 + (uint32_t)below(f, VEC_PAGES * PAGE / sizeof(struct pml_uapi_swap));
+	s->vec = one_in(f, 12) ? odd_pointer(f) : (uintptr_t)f->vec;
+	if (one_in(f, 30))
+		s->vec_len = (uint32_t)odd_number(f);
+}
+
 static void fill(struct fuzzer *f, enum call call, union argument *a, int *descriptor)
 {
 	memset(a, 0, sizeof(*a));
@@ -200,6 +217,8 @@ static void fill(struct fuzzer *f, enum call call, union argument *a, int *descr
 		fill_add(f, &a->add, descriptor);
 	else if (call == COLLECT)
 		fill_collect(f, &a->collect);
+	else if (call == SWAPS)
+		fill_swaps(f, &a->swaps);
 	else if (call == REMOVE)
 		a->remove.target = (uint32_t)below(f, 10);
 	if (call == LIST) {
@@ -256,7 +275,7 @@ static bool allowed(enum call call, int error, const struct fuzzer *f)
 	case EMFILE:
 		return call == ADD;
 	case ENOENT:
-		return call == REMOVE || call == COLLECT;
+		return call == REMOVE || call == COLLECT || call == SWAPS;
 	default:
 		return false;
 	}
@@ -301,6 +320,22 @@ static void check_canary(const struct fuzzer *f, size_t used, const char *what)
 	}
 }
 
+static void check_swaps(const struct fuzzer *f, const struct pml_uapi_swaps *s)
+{
+	const struct pml_uapi_swap *at = (const struct pml_uapi_swap *)f->vec;
+
+	if (s->n > s->vec_len) {
+		complain("SWAPS wrote %u events where %u fit", s->n, s->vec_len);
+		return;
+	}
+	for (uint32_t i = 0; i < s->n; i++)
+		if (at[i].address % PAGE || at[i].address >= 1ull << 47 || !at[i].target ||
+		    at[i].what > PML_SWAP_IN)
+			complain("event %u of %u: target %u, address %#llx, what %u", i, s->n,
+				 at[i].target, at[i].address, at[i].what);
+	check_canary(f, s->n * sizeof(*at), "SWAPS");
+}
+
 static void check_answer(struct fuzzer *f, enum call call, const union argument *before,
 			 const union argument *a, int error)
 {
@@ -319,6 +354,9 @@ static void check_answer(struct fuzzer *f, enum call call, const union argument 
 				? room * sizeof(struct pml_uapi_range) : VEC_PAGES * PAGE,
 			     "COLLECT");
 	}
+	if (call == SWAPS && !error && before->size >= sizeof(before->swaps) &&
+	    before->swaps.vec == (uintptr_t)f->vec)
+		check_swaps(f, &a->swaps);
 	if (call == LIST && !error && before->size >= sizeof(before->list) &&
 	    a->list.n > before->list.vec_len)
 		complain("LIST wrote %u where %u fit", a->list.n, before->list.vec_len);
