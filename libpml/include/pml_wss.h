@@ -456,6 +456,25 @@ int pml_wss_geiger_open(struct pml_wss_geiger **out,
 void pml_wss_geiger_close(struct pml_wss_geiger *g);
 
 /**
+ * pml_wss_geiger_follow - have pml.ko tell how a process's pages go and come
+ * @g: the estimator
+ * @pid: the process
+ *
+ * From now on pml_wss_geiger_add() takes in also what the guest module has told of the
+ * process since the call before, page by page and in order: then what goes and comes back
+ * within one epoch is seen, and how long it was away.  A process may be named again: of one
+ * that is followed nothing changes, one that has begun another program is followed anew.
+ * From pages that were out before anybody was followed nothing is concluded: the first
+ * estimate comes when pages have come back that went since then.
+ * Those that are not followed go on by the ends of epochs.  It takes a descriptor for all of
+ * them, and 24 bytes more for each page that is out or has come in an epoch.
+ *
+ * Return: 0; -ENOTSUP there is no module, or one that cannot; -ESRCH; -EPERM, ptrace rights
+ * are needed, and /dev/pml; -EMFILE; -ENOMEM.
+ */
+int pml_wss_geiger_follow(struct pml_wss_geiger *g, pid_t pid);
+
+/**
  * pml_wss_geiger_add - take in where the pages are at the end of an epoch
  * @g: the estimator
  * @places: what is in memory and what is swapped out, by pid, then by address; pages
@@ -463,10 +482,11 @@ void pml_wss_geiger_close(struct pml_wss_geiger *g);
  * @nplaces: how many
  *
  * A page that was swapped out and is in memory came back; one that is nowhere has been
- * given up.  What goes and comes back within one epoch is not seen.
+ * given up.  What goes and comes back within one epoch is not seen, but of a process that
+ * is followed.
  *
- * Return: 0; -EINVAL they are not sorted, or overlap; -ENOMEM; on failure nothing is
- * taken in.
+ * Return: 0; -EINVAL they are not sorted, or overlap, and nothing is taken in; -ENOMEM: the
+ * next call makes up for what this one did not take in.
  */
 int pml_wss_geiger_add(struct pml_wss_geiger *g, const struct pml_wss_place *places,
 		       size_t nplaces);
@@ -482,6 +502,7 @@ struct pml_wss_geiger_estimate {
 	uint64_t went_pages;	/* swapped out in the window ... */
 	uint64_t came_pages;	/* ... and come back */
 	uint64_t memory_bytes;	/* what its tables take now */
+	uint64_t followed;	/* processes of which pml.ko tells */
 };
 
 /**

@@ -2,10 +2,11 @@
 /*
  * test_wss_pressure.c - what is estimated from memory that is short: a memory that drops
  * the page used longest ago is simulated under loads whose working set is known, and the
- * estimators geiger and exclusive-cache are shown what comes and goes; mpa shares.  Run
- * by CTest.
+ * estimators geiger and exclusive-cache are shown what comes and goes, geiger's queue is
+ * told of it page by page; mpa shares.  Run by CTest.
  */
 #include "pml_wss.h"
+#include "wss/queue.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -34,6 +35,7 @@ struct memory {
 };
 
 static struct memory memory;
+static struct pml_queue *told;	/* is told of every page that goes and comes; or NULL */
 
 static void begin(unsigned int size)
 {
@@ -53,6 +55,8 @@ static void drop_oldest(void)
 	}
 	memory.where[oldest] = SWAPPED;
 	memory.resident--;
+	if (told)
+		cr_assert_eq(pml_queue_out(told, 7, BASE + oldest * PAGE), 0);
 }
 
 static void touch(unsigned int page)
@@ -61,6 +65,8 @@ static void touch(unsigned int page)
 	if (memory.where[page] == RESIDENT)
 		return;
 	memory.refaults += memory.where[page] == SWAPPED;
+	if (told && memory.where[page] == SWAPPED)
+		cr_assert_eq(pml_queue_in(told, 7, BASE + page * PAGE), 0);
 	if (memory.resident == memory.size)
 		drop_oldest();
 	memory.where[page] = RESIDENT;
@@ -150,6 +156,130 @@ static struct pml_wss_geiger *go_anywhere(unsigned int pages, unsigned int a_epo
 static void between(uint64_t value, uint64_t low, uint64_t high)
 {
 	cr_assert(value >= low && value <= high, "%lu is not in %lu to %lu", value, low, high);
+}
+
+/* ---- the queue of those that are out, where their order is told ---- */
+
+struct known {
+	struct pml_pool pool;
+	struct pml_reuse depths;
+	struct pml_queue queue;
+};
+
+static struct known known;
+
+static struct pml_queue *begin_queue(void)
+{
+	memset(&known, 0, sizeof(known));
+	known.pool.limit = (size_t)64 << 20;
+	pml_queue_init(&known.queue, &known.pool, &known.depths, 12);
+	return &known.queue;
+}
+
+/* Touches that miss in a memory of that size; all of it as seeds and pages have it. */
+static uint64_t run(unsigned int size, unsigned int touches)
+{
+	unsigned int seed = 5;
+
+	begin(size);
+	touch_all(PAGES);
+	for (unsigned int i = 0; i < touches; i++) {
+		unsigned int r = (unsigned int)rand_r(&seed);
+
+		/* half of them within 300 pages */
+		touch(r % (r & 4096 ? 300 : 900));
+	}
+	return memory.refaults;
+}
+
+/* Whatever is more than so deep in the queue misses in a memory larger by that: each. */
+Test(queue, its_curve_is_exact)
+{
+	static const unsigned int more[] = { 1, 7, 40, 80, 120, 208, 320 };
+	uint64_t came;
+
+	told = begin_queue();
+	came = run(500, 60000);
+	told = NULL;
+	cr_assert_eq(known.queue.came, came);
+	cr_assert_eq(known.queue.pages, count(SWAPPED));
+	cr_assert_eq((uint64_t)known.depths.sum, came);
+	for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++) {
+		uint64_t foretold = (uint64_t)(pml_reuse_misses(&known.depths, more[i]) *
+					       known.depths.sum + 0.5);
+
+		cr_assert_eq(foretold, run(500 + more[i], 60000), "%u more: %lu foretold",
+			     more[i], foretold);
+	}
+	pml_queue_free(&known.queue);
+}
+
+static void look(struct pml_queue *q, const struct pml_wss_place *places, size_t n,
+		 uint64_t pages, uint64_t came)
+{
+	cr_assert_eq(pml_queue_look(q, places, n), 0);
+	cr_assert_eq(q->pages, pages, "%lu pages are out, not %lu", q->pages, pages);
+	cr_assert_eq(q->came, came, "%lu have come, not %lu", q->came, came);
+}
+
+/* What nobody has told of is found by the look at the end of the epoch. */
+Test(queue, a_look_sets_right_what_was_not_told)
+{
+	struct pml_wss_place out = { BASE, BASE + 10 * PAGE, 7, 1 };
+	struct pml_wss_place parts[] = {
+		{ BASE, BASE + 4 * PAGE, 7, 0 }, { BASE + 6 * PAGE, BASE + 10 * PAGE, 7, 1 },
+		{ BASE, BASE + 10 * PAGE, 8, 0 },
+	};
+	struct pml_queue *q = begin_queue();
+
+	look(q, &out, 1, 10, 0);
+	/* the first four have come, two are nowhere; of another process nothing was out */
+	look(q, parts, 3, 4, 4);
+	look(q, parts, 3, 4, 4);
+	look(q, NULL, 0, 0, 4);
+	pml_queue_free(q);
+}
+
+/* Nobody knows in which order those went that were out at first: nothing is concluded. */
+Test(queue, what_was_out_at_first_has_no_order)
+{
+	struct pml_wss_place out = { BASE, BASE + 100 * PAGE, 7, 1 };
+	struct pml_queue *q = begin_queue();
+
+	look(q, &out, 1, 100, 0);
+	cr_assert_eq(pml_queue_in(q, 7, BASE), 0);
+	cr_assert_eq(q->came, 1);
+	cr_assert_eq(known.depths.sum, 0);
+	cr_assert_eq(pml_queue_out(q, 7, BASE), 0);
+	cr_assert_eq(pml_queue_in(q, 7, BASE), 0);
+	cr_assert_eq(pml_reuse_misses(&known.depths, 0), 1);
+	cr_assert_eq(pml_reuse_misses(&known.depths, 1), 0);
+	pml_queue_free(q);
+}
+
+/* The look was made while pages went and came: what was told counts. */
+Test(queue, what_was_told_is_newer_than_the_look)
+{
+	struct pml_wss_place out = { BASE, BASE + 2 * PAGE, 7, 1 };
+	struct pml_wss_place in = { BASE, BASE + 2 * PAGE, 7, 0 };
+	struct pml_queue *q = begin_queue();
+
+	look(q, NULL, 0, 0, 0);
+	cr_assert_eq(pml_queue_out(q, 7, BASE), 0);
+	cr_assert_eq(pml_queue_out(q, 7, BASE + PAGE), 0);
+	look(q, &out, 1, 2, 0);
+	cr_assert_eq(pml_queue_in(q, 7, BASE), 0);
+	look(q, &out, 1, 1, 1);
+	cr_assert_eq(pml_queue_out(q, 7, BASE), 0);
+	look(q, &in, 1, 1, 2);
+	/* a page that goes twice is out once, and went last */
+	cr_assert_eq(pml_queue_out(q, 7, BASE + PAGE), 0);
+	cr_assert_eq(pml_queue_out(q, 7, BASE), 0);
+	cr_assert_eq(pml_queue_in(q, 7, BASE), 0);
+	/* by one page more it would have been kept, those before by two */
+	cr_assert_eq(known.depths.sum, 3);
+	cr_assert_float_eq(pml_reuse_misses(&known.depths, 1), 2.0 / 3, 1e-9);
+	pml_queue_free(q);
 }
 
 /* ---- geiger ---- */

@@ -242,6 +242,15 @@ static int by_number(const void *a, const void *b)
 	return (*one > *other) - (*one < *other);
 }
 
+/* Has the module, where there is one that can, tell of it; without, the looks must do. */
+static int follow(struct source *s, pid_t pid)
+{
+	int rc = s->unfollowed ? 0 : pml_wss_geiger_follow(s->geiger, pid);
+
+	s->unfollowed |= rc && rc != -ESRCH;
+	return rc == -ENOMEM ? rc : 0;
+}
+
 /* More may be there when it is looked at again: a process goes on meanwhile. */
 static int look_at_process(struct places *p, pid_t pid)
 {
@@ -272,7 +281,9 @@ static int look_at_cgroup(struct source *s, struct places *p)
 	for (size_t i = 0; rc == 0 && i < p->npids; i++) {
 		if (i && p->pids[i] == p->pids[i - 1])
 			continue;
-		rc = look_at_process(p, p->pids[i]);
+		rc = follow(s, p->pids[i]);
+		if (rc == 0)
+			rc = look_at_process(p, p->pids[i]);
 		/* it has ended since */
 		if (rc == -ESRCH)
 			rc = 0;
@@ -284,8 +295,10 @@ static int look_at_cgroup(struct source *s, struct places *p)
 static int geiger_look(struct source *s)
 {
 	struct places p = { 0 };
-	int rc = s->cgroup ? look_at_cgroup(s, &p) : look_at_process(&p, s->pid);
+	int rc = s->cgroup ? look_at_cgroup(s, &p) : follow(s, s->pid);
 
+	if (rc == 0 && !s->cgroup)
+		rc = look_at_process(&p, s->pid);
 	if (rc == 0)
 		rc = pml_wss_geiger_add(s->geiger, p.places, p.n);
 	free(p.pids);
@@ -332,7 +345,7 @@ static int geiger_take(struct source *s, struct wss_sample *sample)
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 	int rc;
 
-	source_begin_epoch(s, "pagemap");
+	source_begin_epoch(s, s->unfollowed ? "pagemap" : "swaps");
 	rc = geiger_look(s);
 	if (rc)
 		return geiger_failed(s, rc);

@@ -32,6 +32,7 @@ struct source {
 	struct pml_wss_cache_look looks[PML_WSS_MAX_WINDOW + 1];
 	size_t nlooks;
 	struct pml_wss_geiger *geiger;
+	bool unfollowed;		/* the module does not tell of it: by looks alone */
 	struct pml_wss_present *present;
 	struct epoch epoch;
 };

@@ -292,6 +292,8 @@ static bool has_mode(const struct pml_uapi_info *info, uint32_t mode, char *why,
 		return true;
 	if (mode == PML_MODE_PTSCAN)
 		pml_words(why, size, "pml.ko cannot harvest page tables on this machine (Xen PV)");
+	else if (mode == PML_MODE_SWAPS)
+		pml_words(why, size, "the loaded pml.ko does not tell what is swapped: load a newer one");
 	else if (info->device == PML_DEVICE_READY)
 		pml_words(why, size, mode == PML_MODE_SPML ?
 			  "the PML device logs no guest-physical addresses (SPML), or the loaded pml.ko does not read them: load a newer one" :
@@ -304,9 +306,7 @@ static bool has_mode(const struct pml_uapi_info *info, uint32_t mode, char *why,
 	return false;
 }
 
-/* Opens a session with a module that this library can talk to; or -errno, with
- * the words. */
-static int open_session(uint32_t mode, char *why, size_t size)
+int pml_kmod_session(uint32_t mode, char *why, size_t size)
 {
 	struct pml_uapi_info info = { .size = sizeof(info) };
 	char a[24], b[24];
@@ -413,7 +413,7 @@ int pml_kmod_attach(struct pml_proc *p, uint32_t mode)
 	p->state = s;
 	s->mode = mode;
 	s->proof = -1;
-	s->session = open_session(mode, why, sizeof(why));
+	s->session = pml_kmod_session(mode, why, sizeof(why));
 	if (s->session < 0) {
 		err = s->session;
 		pml_kmod_detach(p);
@@ -506,7 +506,7 @@ static const char *try_scratch(int session, uint32_t mode)
 
 int pml_kmod_probe(uint32_t mode, char *why, size_t size)
 {
-	int session = open_session(mode, why, size);
+	int session = pml_kmod_session(mode, why, size);
 	const char *words;
 
 	if (session < 0)

@@ -8,6 +8,10 @@
 
 #include "../backend.h"
 
+/* A session with a module that this library can talk to and that has the mode; or
+ * -errno, with the reason in words. */
+int pml_kmod_session(uint32_t mode, char *why, size_t size);
+
 /* Functions of struct pml_backend, the first two with the mode besides. */
 int pml_kmod_probe(uint32_t mode, char *why, size_t size);
 int pml_kmod_attach(struct pml_proc *p, uint32_t mode);

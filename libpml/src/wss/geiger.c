@@ -6,7 +6,8 @@
  * A page that comes back would have been kept by a memory larger by the pages that went
  * out after it and are still out.  Within an epoch the order is not known: half of those
  * that went in the same one are taken, and half of those that went in the one in which it
- * came; but never more than were out at either end of that.
+ * came; but never more than were out at either end of that.  Where pml.ko tells of every
+ * page in turn (pml_wss_geiger_follow()) the order is known, and nothing is halved.
  */
 #define _GNU_SOURCE
 #include "pml_wss.h"
@@ -17,7 +18,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "follow.h"
 #include "ghosts.h"
+#include "queue.h"
 #include "reuse.h"
 
 #define DEFAULT_MEMORY ((size_t)256 << 20)
@@ -25,7 +28,10 @@
 struct pml_wss_geiger {
 	struct pml_wss_geiger_options o;
 	struct pml_pool pool;
-	struct pml_ghosts ghosts;
+	struct pml_ghosts ghosts;	/* while nobody is followed */
+	struct pml_follow follow;
+	struct pml_queue queue;		/* since somebody is */
+	bool queued;
 	struct pml_reuse depths;
 	double decay;		/* of what is known of an epoch, by the next */
 	uint64_t epochs;
@@ -66,6 +72,8 @@ int pml_wss_geiger_open(struct pml_wss_geiger **out, const struct pml_wss_geiger
 	g->pool.limit = o.max_memory;
 	g->decay = 1 / (1 + 0.7 / o.window);	/* about a half after a window */
 	pml_ghosts_init(&g->ghosts, &g->pool, (uint8_t)__builtin_ctz(o.page_size));
+	pml_follow_init(&g->follow, &g->pool);
+	pml_queue_init(&g->queue, &g->pool, &g->depths, (uint8_t)__builtin_ctz(o.page_size));
 	*out = g;
 	return 0;
 }
@@ -75,6 +83,8 @@ void pml_wss_geiger_close(struct pml_wss_geiger *g)
 	if (!g)
 		return;
 	pml_ghosts_free(&g->ghosts);
+	pml_follow_free(&g->follow);
+	pml_queue_free(&g->queue);
 	munmap(g, sizeof(*g));
 }
 
@@ -95,21 +105,82 @@ static void note_depths(struct pml_wss_geiger *g, const struct pml_ghost_moves *
 	}
 }
 
+int pml_wss_geiger_follow(struct pml_wss_geiger *g, pid_t pid)
+{
+	int rc = pml_follow_add(&g->follow, pid);
+
+	if (rc == 0)
+		g->queued = true;
+	return rc;
+}
+
+static void end_epoch(struct pml_wss_geiger *g, uint64_t resident, uint64_t went, uint64_t came)
+{
+	uint32_t slot = (uint32_t)(g->epochs % PML_WSS_MAX_WINDOW);
+
+	/* what the first look shows did not go in an epoch of ours */
+	g->went[slot] = g->epochs ? went : 0;
+	g->came[slot] = came;
+	g->resident = resident;
+	g->epochs++;
+}
+
+static uint64_t resident_pages(const struct pml_wss_geiger *g, const struct pml_wss_place *places,
+			       size_t nplaces)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < nplaces; i++)
+		bytes += places[i].swapped ? 0 : places[i].end - places[i].start;
+	return bytes / g->o.page_size;
+}
+
+static int add_followed(struct pml_wss_geiger *g, const struct pml_wss_place *places,
+			size_t nplaces)
+{
+	struct pml_queue *q = &g->queue;
+	int rc;
+
+	pml_reuse_decay(&g->depths, g->decay);
+	rc = pml_follow_read(&g->follow, q);
+	if (rc == 0)
+		rc = pml_queue_look(q, places, nplaces);
+	if (rc)
+		return rc;
+	end_epoch(g, resident_pages(g, places, nplaces), q->went, q->came);
+	q->went = 0;
+	q->came = 0;
+	return 0;
+}
+
+static bool are_sorted(const struct pml_wss_place *places, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (places[i].end <= places[i].start)
+			return false;
+		if (i && (places[i].pid < places[i - 1].pid ||
+			  (places[i].pid == places[i - 1].pid &&
+			   places[i].start < places[i - 1].end)))
+			return false;
+	}
+	return true;
+}
+
 int pml_wss_geiger_add(struct pml_wss_geiger *g, const struct pml_wss_place *places,
 		       size_t nplaces)
 {
 	uint64_t before = g->ghosts.pages;
-	uint32_t slot = (uint32_t)(g->epochs % PML_WSS_MAX_WINDOW);
 	struct pml_ghost_moves moves;
-	int rc = pml_ghosts_take(&g->ghosts, places, nplaces, &moves);
+	int rc;
 
+	if (!are_sorted(places, nplaces))
+		return -EINVAL;
+	if (g->queued)
+		return add_followed(g, places, nplaces);
+	rc = pml_ghosts_take(&g->ghosts, places, nplaces, &moves);
 	if (rc)
 		return rc;
-	/* what the first look shows did not go in an epoch of ours */
-	g->went[slot] = g->epochs ? moves.went : 0;
-	g->came[slot] = moves.came;
-	g->resident = moves.resident;
-	g->epochs++;
+	end_epoch(g, moves.resident, moves.went, moves.came);
 	note_depths(g, &moves, before > g->ghosts.pages ? before : g->ghosts.pages);
 	return 0;
 }
@@ -132,11 +203,12 @@ int pml_wss_geiger_get(const struct pml_wss_geiger *g, struct pml_wss_geiger_est
 		return -EINVAL;
 	e.size = size;
 	e.resident_pages = g->resident;
-	e.swapped_pages = g->ghosts.pages;
+	e.swapped_pages = g->queued ? g->queue.pages : g->ghosts.pages;
+	e.followed = g->follow.n;
 	e.went_pages = sum(g, g->went);
 	e.came_pages = sum(g, g->came);
 	e.memory_bytes = g->pool.used + sizeof(*g);
-	if (e.came_pages > PML_WSS_FEW) {
+	if (e.came_pages > PML_WSS_FEW && g->depths.sum > PML_WSS_FEW) {
 		e.more_pages = pml_reuse_pages(&g->depths, g->o.missed_permille / 1000.0);
 		/* once it has more memory, it needs no more than is still out */
 		if (e.more_pages > e.swapped_pages)

@@ -115,19 +115,6 @@ static int take_place(struct walk *w, const struct pml_wss_place *place)
 	return rc;
 }
 
-static bool sorted(const struct pml_wss_place *places, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (places[i].end <= places[i].start)
-			return false;
-		if (i && (places[i].pid < places[i - 1].pid ||
-			  (places[i].pid == places[i - 1].pid &&
-			   places[i].start < places[i - 1].end)))
-			return false;
-	}
-	return true;
-}
-
 static void count_before(struct pml_ghosts *g, struct pml_ghost_moves *moves)
 {
 	const struct pml_ghost *out = g->out.p;
@@ -143,8 +130,6 @@ int pml_ghosts_take(struct pml_ghosts *g, const struct pml_wss_place *places, si
 	struct walk w = { .g = g, .moves = moves };
 
 	*moves = (struct pml_ghost_moves){ 0 };
-	if (!sorted(places, n))
-		return -EINVAL;
 	count_before(g, moves);
 	for (size_t i = 0; i < n; i++) {
 		int rc = take_place(&w, &places[i]);

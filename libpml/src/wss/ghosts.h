@@ -36,8 +36,7 @@ struct pml_ghost_moves {
 void pml_ghosts_init(struct pml_ghosts *g, struct pml_pool *pool, uint8_t page_shift);
 void pml_ghosts_free(struct pml_ghosts *g);
 
-/* Takes in a look.  0; -EINVAL the places are not sorted; -ENOMEM.  A look that fails
- * changes nothing. */
+/* Takes in a look, whose places are sorted.  0 or -ENOMEM; one that fails changes nothing. */
 int pml_ghosts_take(struct pml_ghosts *g, const struct pml_wss_place *places, size_t n,
 		    struct pml_ghost_moves *moves);
 
