@@ -168,15 +168,23 @@ static struct entry *entry_of(struct pml_queue *q, uint32_t pid, uint64_t addres
 
 /* ---- what is told ---- */
 
-int pml_queue_out(struct pml_queue *q, uint32_t pid, uint64_t address)
+static int entry_told(struct pml_queue *q, uint32_t pid, uint64_t address, struct entry **e)
 {
-	struct entry *e;
 	bool known;
 	int rc = make_room(q, 1);
 
+	if (rc == 0)
+		*e = entry_of(q, pid, address, &known);
+	return rc;
+}
+
+int pml_queue_out(struct pml_queue *q, uint32_t pid, uint64_t address)
+{
+	struct entry *e;
+	int rc = entry_told(q, pid, address, &e);
+
 	if (rc)
 		return rc;
-	e = entry_of(q, pid, address, &known);
 	/* one that is out goes again: nobody told that it came */
 	if (e->at != CAME)
 		leave_place(q, e);
@@ -189,13 +197,11 @@ int pml_queue_out(struct pml_queue *q, uint32_t pid, uint64_t address)
 int pml_queue_in(struct pml_queue *q, uint32_t pid, uint64_t address)
 {
 	struct entry *e;
-	bool known;
-	int rc = make_room(q, 1);
+	/* also of one that was not known to be out: it is in memory now */
+	int rc = entry_told(q, pid, address, &e);
 
 	if (rc)
 		return rc;
-	/* also of one that was not known to be out: it is in memory now */
-	e = entry_of(q, pid, address, &known);
 	if (e->at != CAME)
 		come(q, e);
 	e->at = CAME;
