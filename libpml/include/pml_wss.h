@@ -467,7 +467,7 @@ void pml_wss_geiger_close(struct pml_wss_geiger *g);
  * From pages that were out before anybody was followed nothing is concluded: the first
  * estimate comes when pages have come back that went since then.
  * Those that are not followed go on by the ends of epochs.  It takes a descriptor for all of
- * them, and 24 bytes more for each page that is out or has come in an epoch.
+ * them, and 40 to 80 bytes for each page that is out or has come in an epoch.
  *
  * Return: 0; -ENOTSUP there is no module, or one that cannot; -ESRCH; -EPERM, ptrace rights
  * are needed, and /dev/pml; -EMFILE; -ENOMEM.
