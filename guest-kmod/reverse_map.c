@@ -63,6 +63,7 @@ struct map {
 	unsigned long pmds_of;
 	struct place *places;
 	unsigned int nplaces;
+	unsigned int near;		/* places up to the one that was right last */
 	bool is_sorted;
 };
 
@@ -387,13 +388,23 @@ static int list_places(struct map *m)
 	return 0;
 }
 
+/* Are these the places that begin at this offset or before it? */
+static bool is_up_to(const struct map *m, unsigned int n, unsigned long offset)
+{
+	return n && m->places[n - 1].offset <= offset &&
+	       (n == m->nplaces || m->places[n].offset > offset);
+}
+
 /* How many places begin at this offset or before it, and so may have it. */
-static unsigned int count_places(const struct map *m, unsigned long offset)
+static unsigned int count_places(struct map *m, unsigned long offset)
 {
 	unsigned int from = 0, to = m->nplaces;
 
 	if (!m->is_sorted)
 		return to;
+	/* the next frame is mostly in the same mapping */
+	if (is_up_to(m, m->near, offset))
+		return m->near;
 	while (from < to) {
 		unsigned int i = (from + to) / 2;
 
@@ -402,6 +413,7 @@ static unsigned int count_places(const struct map *m, unsigned long offset)
 		else
 			to = i;
 	}
+	m->near = from;
 	return from;
 }
 
