@@ -202,6 +202,22 @@ def test_geiger():
         check_message(err, "exited")
 
 
+# The first thread ends, and with it what is known of the process; another goes on.
+LINGERS = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(0.5,)).start()
+ctypes.CDLL(None).syscall(60, 0)
+"""
+
+
+def test_ending():
+    """A command that is about to end, whose memory has gone already, is no failure"""
+    result = run("wss", "-i", 0.05, "--estimator", "geiger", "--json", "--",
+                 sys.executable, "-c", LINGERS)
+    check(result.returncode == 0, result.returncode, result.stderr)
+    check("exit status 0" in result.stderr, result.stderr)
+
+
 def make_cgroups(*names):
     """Cgroups of v2 that are there for this test alone."""
     with open("/proc/self/mounts", encoding="ascii") as mounts:

@@ -156,14 +156,17 @@ static int take_all(struct rounds *r)
 	for (size_t i = 0; i < r->nsources; i++) {
 		struct source *s = &r->sources[i];
 		struct wss_sample sample = { .pid = s->pid, .cgroup = s->cgroup };
+		int rc;
 
 		if (s->ended)
 			continue;
-		if (r->method->take(s, &sample)) {
+		rc = r->method->take(s, &sample);
+		if (rc) {
 			s->ended = true;
 			limit_end(&s->limit);
-			/* a command that has ended is no failure */
-			if (!r->o->argv || !child_reap(&r->child, false))
+			/* a command that has ended is no failure, nor one that is about to: its
+			 * memory goes first */
+			if (!r->o->argv || (rc != -ESRCH && !child_reap(&r->child, false)))
 				r->status = STATUS_FAILED;
 			continue;
 		}
