@@ -53,10 +53,10 @@ struct worker {
 
 struct oracle_private {
 	int fd;
+	bool moved;		/* a part was: see spare_from */
 	unsigned char *area;	/* what was mapped to find an aligned base */
 	size_t area_size;
 	size_t spare_from, spare_n;	/* the part that was moved away */
-	bool moved;
 	uint8_t *state;
 	uint64_t random;
 	uint64_t value;		/* the last number stored */
@@ -72,8 +72,8 @@ struct oracle_private {
 	bool quit;
 	/* The threads of a race. */
 	struct worker racers[MAX_THREADS];
-	int nracers;
 	atomic_int racing;	/* of these, how many have written something */
+	int nracers;
 	bool churn;
 	atomic_bool stop;
 	struct oracle_io *io;	/* rings, descriptors, mappings held open */
