@@ -272,6 +272,13 @@ static int look_at_process(struct places *p, pid_t pid)
 	}
 }
 
+static int follow_and_look(struct source *s, struct places *p, pid_t pid)
+{
+	int rc = follow(s, pid);
+
+	return rc ? rc : look_at_process(p, pid);
+}
+
 static int look_at_cgroup(struct source *s, struct places *p)
 {
 	int rc = cgroup_each(s->cgroup, note_pid, p);
@@ -281,9 +288,7 @@ static int look_at_cgroup(struct source *s, struct places *p)
 	for (size_t i = 0; rc == 0 && i < p->npids; i++) {
 		if (i && p->pids[i] == p->pids[i - 1])
 			continue;
-		rc = follow(s, p->pids[i]);
-		if (rc == 0)
-			rc = look_at_process(p, p->pids[i]);
+		rc = follow_and_look(s, p, p->pids[i]);
 		/* it has ended since */
 		if (rc == -ESRCH)
 			rc = 0;
@@ -295,10 +300,8 @@ static int look_at_cgroup(struct source *s, struct places *p)
 static int geiger_look(struct source *s)
 {
 	struct places p = { 0 };
-	int rc = s->cgroup ? look_at_cgroup(s, &p) : follow(s, s->pid);
+	int rc = s->cgroup ? look_at_cgroup(s, &p) : follow_and_look(s, &p, s->pid);
 
-	if (rc == 0 && !s->cgroup)
-		rc = look_at_process(&p, s->pid);
 	if (rc == 0)
 		rc = pml_wss_geiger_add(s->geiger, p.places, p.n);
 	free(p.pids);
