@@ -16,16 +16,17 @@ function remark(id, text)
 {
 	sub(/^# */, "", text)
 	if (nbads[id] && after[id] && !why[id, nbads[id]])
-		why[id, nbads[id]] = text
-	before[id] = before[id] (before[id] ? "; " : "") text
+		why[id, nbads[id]] = end_of(text)
+	before[id] = end_of(before[id] (before[id] ? "; " : "") text)
 }
 
-function because(text)
+# There may be thousands of remarks.
+function end_of(text)
 {
-	if (length(text) > 400)
-		text = "..." substr(text, length(text) - 396)
-	return text ? " (" text ")" : ""
+	return length(text) > 400 ? "..." substr(text, length(text) - 396) : text
 }
+
+function because(text) { return text ? " (" text ")" : "" }
 
 function note_skip(what) { printf "skip %s: %s\n", suite, what }
 
