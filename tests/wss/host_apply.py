@@ -182,13 +182,18 @@ def test_terminated():
             assert process.returncode == 0 and machine.actual == ALL, machine.given
 
 
+def kill_one(folder, machine):
+    """A run that is killed while it limits the machine."""
+    process = start(folder, machine, 1000)
+    until_given(machine)
+    process.kill()
+    process.communicate(timeout=60)
+
+
 def test_killed():
     """Killed, the next start gives it back, and says so."""
     with playing() as (folder, machine):
-        process = start(folder, machine, 1000)
-        until_given(machine)
-        process.kill()
-        process.communicate(timeout=60)
+        kill_one(folder, machine)
         assert machine.actual < ALL
         process = start(folder, machine, 1)
         _, err = process.communicate(timeout=60)
@@ -198,10 +203,7 @@ def test_killed():
 def test_killed_and_refused():
     """A start that is refused in between leaves it to the next one."""
     with playing() as (folder, machine):
-        process = start(folder, machine, 1000)
-        until_given(machine)
-        process.kill()
-        process.communicate(timeout=60)
+        kill_one(folder, machine)
         machine.greets = False
         process = start(folder, machine, 1)
         process.communicate(timeout=60)
