@@ -92,9 +92,9 @@
  * another session has it by the other, or by another trigger, gets -EBUSY.  PTSCAN goes beside.
  *
  *   PML_EV_DIRTY       written
- *   PML_EV_SWAPPED     of PML_MODE_SWAPS, and that alone.
  *   PML_EV_REFERENCED  read or written.  Others clear the accessed bit too
  *                      (reclaim, DAMON): a reference they saw may be missed.
+ *   PML_EV_SWAPPED     of PML_MODE_SWAPS, and that alone.
  *
  *
  * 5. Collect

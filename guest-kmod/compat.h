@@ -12,7 +12,9 @@
 #include <linux/sched/coredump.h>
 #include <linux/sched/mm.h>
 #include <linux/smp.h>
+#include <linux/string.h>
 #include <linux/swap.h>
+#include <linux/tracepoint.h>
 #include <linux/version.h>
 #ifdef PML_HAS_EXEC_STATE	/* see Kbuild */
 #include <linux/sched/exec_state.h>
@@ -100,6 +102,28 @@ static inline bool pml_is_on_swap(pte_t pte)
 {
 	return !pte_none(pte) && !pte_present(pte) &&
 	       __swp_type(__pte_to_swp_entry(pte)) < MAX_SWAPFILES;
+}
+
+struct pml_wanted_point {
+	const char *name;
+	struct tracepoint *found;
+};
+
+static inline void pml_look_at_point(struct tracepoint *tp, void *wanted)
+{
+	struct pml_wanted_point *w = wanted;
+
+	if (!strcmp(tp->name, w->name))
+		w->found = tp;
+}
+
+/* The kernel's tracepoint of that name, which is not exported itself; NULL: it has none. */
+static inline struct tracepoint *pml_find_tracepoint(const char *name)
+{
+	struct pml_wanted_point w = { .name = name };
+
+	for_each_kernel_tracepoint(pml_look_at_point, &w);
+	return w.found;
 }
 
 /* Does a device walk its page tables? */

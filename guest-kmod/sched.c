@@ -17,9 +17,8 @@
 #include <linux/mm_types.h>
 #include <linux/sched.h>
 #include <linux/smp.h>
-#include <linux/string.h>
-#include <linux/tracepoint.h>
 #include <asm/processor.h>
+#include "compat.h"
 #include "device.h"
 #include "log.h"
 #include "sched.h"
@@ -82,15 +81,9 @@ void pml_sched_look(void *unused)
 	local_irq_restore(flags);
 }
 
-static void find_point(struct tracepoint *tp, void *unused)
-{
-	if (!strcmp(tp->name, "tlb_flush"))
-		on_load_point = tp;
-}
-
 static int register_probe(void)
 {
-	for_each_kernel_tracepoint(find_point, NULL);
+	on_load_point = pml_find_tracepoint("tlb_flush");
 	if (!on_load_point)
 		return -EOPNOTSUPP;
 	return tracepoint_probe_register(on_load_point, on_load, NULL);

@@ -16,8 +16,6 @@
 #include <linux/mutex.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
-#include <linux/string.h>
-#include <linux/tracepoint.h>
 #include "compat.h"
 #include "swaps.h"
 #include "track.h"
@@ -51,17 +49,10 @@ static DEFINE_MUTEX(followed_lock);
 /* Faults of programs, and of the kernel on their behalf. */
 static struct tracepoint *points[2];
 
-static void find_point(struct tracepoint *tp, void *unused)
-{
-	if (!strcmp(tp->name, "page_fault_user"))
-		points[0] = tp;
-	if (!strcmp(tp->name, "page_fault_kernel"))
-		points[1] = tp;
-}
-
 void pml_swaps_setup(void)
 {
-	for_each_kernel_tracepoint(find_point, NULL);
+	points[0] = pml_find_tracepoint("page_fault_user");
+	points[1] = pml_find_tracepoint("page_fault_kernel");
 }
 
 bool pml_swaps_work(void)
