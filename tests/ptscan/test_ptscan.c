@@ -2,8 +2,8 @@
 /*
  * test_ptscan.c - what ptscan does beyond the behaviour suite: written and read
  * pages told apart by one tracker, trackers that do not steal from one another,
- * no page fault, cgroups, huge pages split on request.  Run by CTest, and in
- * guests that have the module:
+ * no page fault, cgroups, huge pages split on request, signals all the time.  Run
+ * by CTest, and in guests that have the module:
  *
  *   test-ptscan [EPOCHS]
  */
@@ -24,11 +24,13 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define PAGES 1024u
 #define HUGE (2u << 20)
+#define MAPPINGS 2000u	/* for which the kernel takes a while */
 
 static unsigned char *mem;
 static size_t page;
@@ -362,6 +364,35 @@ static void huge_pages(void)
 	munmap(m, 2ul * HUGE);
 }
 
+static void nothing(int signal)
+{
+	(void)signal;
+}
+
+/* A profiler's timer. */
+static void signals(const struct pml_span *watch)
+{
+	struct itimerval often = { .it_interval.tv_usec = 200, .it_value.tv_usec = 200 };
+	const struct itimerval never = { 0 };
+	struct sigaction handler = { .sa_handler = nothing };
+	char *m = mmap(NULL, MAPPINGS * page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int failed = 0;
+
+	for (size_t i = 0; i < MAPPINGS; i += 2)
+		mprotect(m + i * page, page, PROT_NONE);
+	sigaction(SIGALRM, &handler, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (int i = 0; i < epochs; i++) {
+		struct pml *t = open_tracker(PML_DIRTY, watch);
+
+		failed += !t;
+		pml_close(t);
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	munmap(m, MAPPINGS * page);
+	tap_ok(!failed, "signals all the time: %d of %d trackers were not opened", failed, epochs);
+}
+
 int main(int argc, char **argv)
 {
 	struct pml_span watch;
@@ -383,5 +414,6 @@ int main(int argc, char **argv)
 	no_faults(&watch);
 	cgroups();
 	huge_pages();
+	signals(&watch);
 	return tap_done();
 }

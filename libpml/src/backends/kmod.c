@@ -16,6 +16,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -103,6 +105,26 @@ static int forget(struct pml_proc *p, uint64_t start, uint64_t end, uint32_t eve
 	return collect(p, &c);
 }
 
+/*
+ * The kernel gives up at any signal while it takes the locks of all mappings
+ * (mm_take_all_locks), which lasts as long as there are many.  A profiler's timer
+ * would come each time: so signals wait, and what is left to wake a thread, io_uring's
+ * own, is waited out.
+ */
+int pml_kmod_add(int session, struct pml_uapi_add *add)
+{
+	sigset_t all, old;
+	int err;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	do
+		err = ioctl(session, PML_IOC_ADD, add) ? -errno : 0;
+	while (err == -EINTR);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return err;
+}
+
 /* Adds the process, or adds it anew for other events: what happened until now is
  * forgotten then. */
 static int add_target(struct pml_proc *p, struct kmod *s, uint32_t events)
@@ -113,12 +135,14 @@ static int add_target(struct pml_proc *p, struct kmod *s, uint32_t events)
 		.kind = p->self ? PML_TARGET_SELF : PML_TARGET_PROOF,
 		.id = p->self ? 0 : s->proof,
 	};
+	int err;
 
 	if (s->target && ioctl(s->session, PML_IOC_REMOVE, &old))
 		return -errno;
 	s->target = 0;
-	if (ioctl(s->session, PML_IOC_ADD, &add))
-		return -errno;
+	err = pml_kmod_add(s->session, &add);
+	if (err)
+		return err;
 	s->target = add.target;
 	s->events = events;
 	return 0;
@@ -485,7 +509,7 @@ static const char *try_scratch(int session, uint32_t mode)
 	madvise((void *)m, size, MADV_NOHUGEPAGE);
 	for (size_t i = 0; i < 4; i++)
 		m[i * page] = 1;
-	if (ioctl(session, PML_IOC_ADD, &add)) {
+	if (pml_kmod_add(session, &add)) {
 		munmap((void *)m, size);
 		return "pml.ko refuses to track this process";
 	}

@@ -12,6 +12,11 @@
  * -errno, with the reason in words. */
 int pml_kmod_session(uint32_t mode, char *why, size_t size);
 
+struct pml_uapi_add;
+
+/* PML_IOC_ADD, whatever signals the caller gets meanwhile: 0 or -errno. */
+int pml_kmod_add(int session, struct pml_uapi_add *add);
+
 /* Functions of struct pml_backend, the first two with the mode besides. */
 int pml_kmod_probe(uint32_t mode, char *why, size_t size);
 int pml_kmod_attach(struct pml_proc *p, uint32_t mode);

@@ -58,7 +58,7 @@ static int add_target(struct pml_follow *f, pid_t pid, uint32_t *target)
 	if (proof < 0)
 		return errno == ENOENT ? -ESRCH : errno == EACCES ? -EPERM : -errno;
 	add.id = proof;
-	rc = ioctl(f->session, PML_IOC_ADD, &add) ? -errno : 0;
+	rc = pml_kmod_add(f->session, &add);
 	close(proof);
 	*target = add.target;
 	return rc == -EOPNOTSUPP ? -ENOTSUP : rc;
