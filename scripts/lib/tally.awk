@@ -6,7 +6,10 @@
 #   skip SUITE: TEST: what # reason
 # A test that printed no TAP counts once, by its exit code.  A test whose exit
 # code says failure though all of its TAP lines are good is a failure too (it
-# crashed, or ran out of time), and so is a plan that was not fulfilled.
+# crashed, or ran out of time), and so is a plan that was not fulfilled, and what the
+# kernel of a guest has logged, whatever failed beside it.
+
+BEGIN { NEXT_LINE = "next line" }
 
 function note_fail(what) { printf "fail %s: %s\n", suite, what; fails++ }
 
@@ -60,6 +63,10 @@ function note_skip(what) { printf "skip %s: %s\n", suite, what }
 		remark(id, line)
 	} else if (line ~ /^[Ss]kip/) {
 		said[id] = line
+	} else if (kernel_log[id] == NEXT_LINE) {
+		kernel_log[id] = line
+	} else if (line ~ /^vm: the kernel's log has:/ && !kernel_log[id]) {
+		kernel_log[id] = NEXT_LINE
 	}
 	next
 }
@@ -86,9 +93,11 @@ function finish(id, name, state,   i) {
 		note_fail(name ": " bads[id, i] because(why[id, i]))
 	if (has_plan[id] && seen[id] != planned[id])
 		note_fail(name ": planned " planned[id] " tests, ran " (seen[id] + 0))
+	if (state != "pass" && kernel_log[id])
+		note_fail(name ": the guest's kernel: " kernel_log[id])
 	if (state == "timeout" || state == "not run")
 		note_fail(name ": " state because(before[id]))
-	else if (state == "fail" && !nbads[id])
+	else if (state == "fail" && !nbads[id] && !kernel_log[id])
 		note_fail(name ": exit code says failure" because(before[id]))
 	else if (state == "skip" && !seen[id])
 		note_skip(name ": " (whole_skip[id] ? whole_skip[id] : said[id] ? said[id] : "no reason given"))

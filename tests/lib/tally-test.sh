@@ -49,6 +49,29 @@ pass 1" <<'X'
 1: ok 1 - a
 1/1 Test #1: t ......***Exception: SegFault  0.01 sec
 X
+expect "what a guest's kernel logs is told beside what failed there" "fail s: t: b
+fail s: t: the guest's kernel: [    9.1] Oops: int3: 0000
+pass 0" <<'X'
+1: not ok 1 - b
+1: 1..1
+1: vm: the kernel's log has:
+1: [    9.1] Oops: int3: 0000
+1: [    9.2] Kernel panic
+1/1 Test #1: t ......***Failed    0.01 sec
+X
+expect "... and alone where nothing else failed, and not where it is a test's own" "fail s: t: the guest's kernel: [    9.1] WARNING: x
+pass 2" <<'X'
+1: ok 1 - b
+1: 1..1
+1: vm: the kernel's log has:
+1: [    9.1] WARNING: x
+1/2 Test #1: t ......***Failed    0.01 sec
+2: ok 1 - b
+2: 1..1
+2: vm: the kernel's log has:
+2: [    9.1] WARNING: y
+2/2 Test #2: u ......   Passed    0.01 sec
+X
 expect "a plan that was not fulfilled is a failure" "fail s: t: planned 3 tests, ran 1
 pass 1" <<'X'
 1: 1..3
