@@ -60,27 +60,36 @@ static enum verdict collect_and_copy(struct trial *tr, unsigned char *shadow, ui
 	return copy_reported(tr, shadow, pages);
 }
 
+/* By how much the first lost word is behind tells an old page from a late write. */
 static enum verdict compare(const struct trial *tr, const unsigned char *shadow)
 {
 	const struct subject *s = &tr->s;
-	size_t lost_words = 0, lost_pages = 0, first = 0;
+	size_t lost_words = 0, lost_pages = 0, first = 0, page_before = SIZE_MAX;
+	uint64_t is, copied, first_is = 0, first_copied = 0;
 	unsigned char *page = malloc(s->page);
 
 	for (size_t i = 0; page && i < s->main_pages; i++) {
-		size_t words = 0;
-
 		if (subject_copy(s, i, 1, page))
 			return fail("page %zu could not be read", i);
-		for (size_t at = 0; at < s->page; at += 8)
-			words += !!memcmp(page + at, shadow + i * s->page + at, 8);
-		if (words && !lost_pages++)
-			first = i;
-		lost_words += words;
+		for (size_t at = 0; at < s->page; at += 8) {
+			memcpy(&is, page + at, 8);
+			memcpy(&copied, shadow + i * s->page + at, 8);
+			if (is == copied)
+				continue;
+			if (!lost_words++) {
+				first = i * s->page + at;
+				first_is = is;
+				first_copied = copied;
+			}
+			lost_pages += i != page_before;
+			page_before = i;
+		}
 	}
 	free(page);
 	if (lost_words)
-		return fail("%zu words in %zu pages lost, the first in page %zu", lost_words,
-			    lost_pages, first);
+		return fail("%zu words in %zu pages lost, the first at %zu of page %zu: %#lx, copied as %#lx",
+			    lost_words, lost_pages, first % s->page, first / s->page, first_is,
+			    first_copied);
 	return PASS;
 }
 
