@@ -77,5 +77,6 @@ struct scan_arg {
 #define ENTRY_PRESENT	 (1ull << 63)
 #define ENTRY_SWAPPED	 (1ull << 62)
 #define ENTRY_SOFT_DIRTY (1ull << 55)
+#define ENTRY_FRAME	 ((1ull << 55) - 1)
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * CRIU's view of /proc/PID/pagemap: see pagemap.h.  What is there and what is not
- * the kernel says; the soft-dirty bit is ours.  A page that criu was told of is one
+ * the kernel says, but for what our own watching has put there; the soft-dirty bit is
+ * ours.  A page that criu was told of is one
  * that it puts into its images: these are the base of the next round.
  *
  * criu is one thread, and so is what is called here.
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 #include "criu_abi.h"
+#include "entry.h"
 #include "say.h"
 #include "view.h"
 
@@ -152,6 +154,33 @@ static uint64_t split(struct file *f, const struct page_region *r, struct out *o
 	return at;
 }
 
+/* Where the first page from here on is that is a marker, or is none. */
+static uint64_t next(struct entries *e, uint64_t at, uint64_t end, bool marker)
+{
+	while (at < end && entry_is_marker(entries_at(e, at)) != marker)
+		at += PAGE;
+	return at;
+}
+
+/* One of the kernel's regions without its markers; returns as split() does. */
+static uint64_t take(struct file *f, const struct page_region *r, struct out *out)
+{
+	struct entries e = { .fd = f->fd };
+	struct page_region piece = *r;
+	uint64_t at = r->start;
+
+	if (r->categories & PAGE_PRESENT)
+		return split(f, r, out);
+	while (at < r->end) {
+		piece.start = next(&e, at, r->end, false);
+		piece.end = next(&e, piece.start, r->end, true);
+		at = split(f, &piece, out);
+		if (at < piece.end)
+			break;
+	}
+	return at;
+}
+
 static int scan(struct file *f, struct scan_arg *a)
 {
 	struct page_region some[512];
@@ -168,7 +197,7 @@ static int scan(struct file *f, struct scan_arg *a)
 		if (n < 0)
 			return n;
 		for (int i = 0; i < n; i++) {
-			uint64_t at = split(f, &some[i], &out);
+			uint64_t at = take(f, &some[i], &out);
 
 			if (at < some[i].end || out.n == out.room) {
 				a->walk_end = at;
@@ -223,6 +252,8 @@ ssize_t pagemap_pread(int fd, void *buffer, size_t size, off_t offset)
 		entries[i] |= ENTRY_SOFT_DIRTY;
 		if (c < f->view.clean.n && f->view.clean.v[c].start <= at)
 			entries[i] &= ~ENTRY_SOFT_DIRTY;
+		if (entry_is_marker(entries[i]))
+			entries[i] = 0;
 		if (entries[i] & (ENTRY_PRESENT | ENTRY_SWAPPED))
 			view_tell(&f->view, at, at + PAGE);
 	}

@@ -396,6 +396,21 @@ running_chain()
 	subject_down
 }
 
+# A process that has never written to most of its memory, such as its threads' stacks.
+# criu alone goes first, for what is watched stays so.
+sparse()
+{
+	subject_up 1 16 200 quiet || return
+	plugin=$work one_round 1 0 pre-dump || return
+	one_round 2 0 pre-dump || return
+	(($(written 2) * 100 <= $(written 1) * 102)) ||
+		complain "$(written 2) pages written, by criu alone $(written 1)" || return
+	one_round 3 2 dump || return
+	restore 3 || return
+	subject_good || return
+	subject_down
+}
+
 # keeper_up BACKEND: or why not, in words.
 keeper_up()
 {
@@ -436,6 +451,7 @@ plan_fast()
 			tree_chain
 	done
 	with_keeper wp-async "Redis: pre-dump x3, dump, restore: every key is right" redis_chain
+	with_keeper wp-async "a sparse process: no more than criu writes alone" sparse
 	with_keeper wp-async "a keeper that was killed, a parent that is none: full, said, right" \
 		broken_chains wp-async
 	with_keeper wp-async "a round that fails loses nothing" failed_rounds
@@ -561,6 +577,7 @@ plan_pages()
 	fi
 	pages_of "$1"
 	tap_ok $? "$name"
+	[ "$1" = stock ] || tap_run "$1: in a first round no more than criu alone" sparse
 }
 
 command -v "$criu" >/dev/null || tap_skip_all "there is no criu; see docs/guests.md"

@@ -5,7 +5,8 @@
  * criu, on any machine, and under the sanitizers.  It exports functions
  * of the same names as criu's, and images in its folders are only named, not written.
  *
- *   criu-stand-in PLUGIN FOLDER rounds|exec|control|without-keeper|refused
+ *   criu-stand-in PLUGIN FOLDER
+ *                 rounds|exec|markers|control|without-keeper|refused
  *
  * For control the keeper keeps pages back (PML_TEST_CRIU_DROP).  Run by stand-in.sh,
  * which starts the keeper; prints TAP.
@@ -14,6 +15,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdarg.h>
@@ -158,8 +160,25 @@ struct target {
 };
 
 /* A byte of command: 'w' writes to the pages that are marked, 'm' replaces the first
- * half by new memory, 'x' becomes another program. */
+ * half by new memory, 'a' watches all for itself, of the first half every other page not
+ * being there, 'x' becomes another program. */
 static unsigned char *marks;
+
+/* As wp-async does; the descriptor stays open. */
+static void watch(unsigned char *memory)
+{
+	struct uffdio_range all = { .start = (uintptr_t)memory, .len = PAGES * PAGE };
+	struct uffdio_api api = { .api = UFFD_API, .features = 1u << 13 }; /* WP_UNPOPULATED */
+	struct uffdio_register reg = { .range = all, .mode = UFFDIO_REGISTER_MODE_WP };
+	struct uffdio_writeprotect arm = { .range = all, .mode = UFFDIO_WRITEPROTECT_MODE_WP };
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+
+	for (size_t i = 0; i < PAGES / 2; i += 2)
+		madvise(memory + i * PAGE, PAGE, MADV_DONTNEED);
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg) ||
+	    ioctl(fd, UFFDIO_WRITEPROTECT, &arm))
+		_exit(1);
+}
 
 static void live(int from, int to, unsigned char *memory)
 {
@@ -175,6 +194,8 @@ static void live(int from, int to, unsigned char *memory)
 		    mmap(memory, PAGES / 2 * PAGE, PROT_READ | PROT_WRITE,
 			 MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != memory)
 			_exit(1);
+		if (command == 'a')
+			watch(memory);
 		for (size_t i = 0; i < PAGES / 2 && command == 'm'; i++)
 			memory[i * PAGE] = 1;
 		if (write(to, "d", 1) != 1)
@@ -465,6 +486,30 @@ static void after_exec(const struct target *t)
 		tap_note("status %d: %s", status, said);
 }
 
+/* Pages that are not there and are watched look like swapped ones. */
+static void markers(const struct target *t)
+{
+	tell(t, 'a');
+	for (int i = 0; i < 2; i++) {
+		unsigned int extra = 0, missing = 0;
+		int status;
+
+		use_pread = i;
+		status = one_round(t, 1 + i, 0, false);
+		for (size_t k = 0; k < PAGES; k++) {
+			bool marker = k < PAGES / 2 && k % 2 == 0;
+
+			extra += marker && told[k];
+			missing += !marker && told[k] != 2;
+		}
+		tap_ok(status == 0 && !extra && !missing, "markers are no pages, by %s",
+		       i ? "entries" : "regions");
+		if (status || extra || missing)
+			tap_note("status %d, %u markers told, %u pages missing: %s", status,
+				 extra, missing, said);
+	}
+}
+
 static void control(const struct target *t)
 {
 	one_round(t, 1, 0, false);
@@ -502,6 +547,7 @@ int main(int argc, char **argv)
 	} plans[] = {
 		{ "rounds", rounds },
 		{ "exec", after_exec },
+		{ "markers", markers },
 		{ "control", control },
 		{ "without-keeper", without_keeper },
 		{ "refused", refused },
