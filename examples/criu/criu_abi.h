@@ -76,6 +76,7 @@ struct scan_arg {
 /* Bits of an entry of /proc/PID/pagemap. */
 #define ENTRY_PRESENT	 (1ull << 63)
 #define ENTRY_SWAPPED	 (1ull << 62)
+#define ENTRY_FILE	 (1ull << 61)	/* or shared; a private copy is not */
 #define ENTRY_SOFT_DIRTY (1ull << 55)
 #define ENTRY_FRAME	 ((1ull << 55) - 1)
 

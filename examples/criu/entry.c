@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Entries of /proc/PID/pagemap: see entry.h.  What a marker looks like is the kernel's
- * own business, and may differ with its configuration.  So one is made in a page of our
- * own, and looked at.
+ * Entries of /proc/PID/pagemap: see entry.h.  What a marker and the page of zeros look
+ * like is the kernel's own business, and differs with its configuration.  So both are
+ * made in pages of our own, and looked at.
  */
 #define _GNU_SOURCE
 #include "entry.h"
@@ -19,8 +19,12 @@
 #define PAGE 4096u
 #define UFFD_WP_UNPOPULATED (1u << 13)	/* Linux 6.4 */
 
-/* What markers look like, if that is known. */
-static uint64_t marker;
+/* As far as they are known; 0 is neither. */
+static struct {
+	bool learned;
+	uint64_t marker;
+	uint64_t zeros;
+} known;
 
 /* Soft-dirty is a mapping's too, and the file's bit no part of what a page is. */
 static uint64_t what(uint64_t entry)
@@ -41,21 +45,29 @@ static bool make_marker(int uffd, void *page)
 	       !ioctl(uffd, UFFDIO_WRITEPROTECT, &arm);
 }
 
+/* Without the right to see frames all look alike: then nothing is known. */
+static uint64_t frame_known(uint64_t entry, uint64_t kind)
+{
+	return entry & kind && entry & ENTRY_FRAME ? what(entry) : 0;
+}
+
 static void learn(void)
 {
 	int uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
 	struct entries own = { .fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC) };
-	void *page = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	uint64_t made;
+	char *pages = mmap(NULL, 2 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	if (uffd >= 0 && own.fd >= 0 && page != MAP_FAILED && make_marker(uffd, page)) {
-		made = what(entries_at(&own, (uintptr_t)page));
-		/* without the right to see frames all swapped pages look alike */
-		if (made & ENTRY_SWAPPED && made & ENTRY_FRAME)
-			marker = made;
+	known.learned = true;
+	if (pages != MAP_FAILED && own.fd >= 0) {
+		madvise(pages, 2 * PAGE, MADV_NOHUGEPAGE);
+		(void)*(volatile char *)pages;
+		if (uffd >= 0 && make_marker(uffd, pages + PAGE))
+			known.marker = frame_known(entries_at(&own, (uintptr_t)pages + PAGE),
+						   ENTRY_SWAPPED);
+		known.zeros = frame_known(entries_at(&own, (uintptr_t)pages), ENTRY_PRESENT);
 	}
-	if (page != MAP_FAILED)
-		munmap(page, PAGE);
+	if (pages != MAP_FAILED)
+		munmap(pages, 2 * PAGE);
 	if (own.fd >= 0)
 		close(own.fd);
 	if (uffd >= 0)
@@ -64,12 +76,18 @@ static void learn(void)
 
 bool entry_is_marker(uint64_t entry)
 {
-	static bool learned;
-
-	if (!learned)
+	if (!known.learned)
 		learn();
-	learned = true;
-	return marker && what(entry) == marker;
+	return known.marker && what(entry) == known.marker;
+}
+
+bool entry_in_images(uint64_t entry)
+{
+	if (!known.learned)
+		learn();
+	if (!(entry & (ENTRY_PRESENT | ENTRY_SWAPPED)) || entry & ENTRY_FILE)
+		return false;
+	return what(entry) != known.zeros && !entry_is_marker(entry);
 }
 
 uint64_t entries_at(struct entries *e, uint64_t address)

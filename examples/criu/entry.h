@@ -16,6 +16,9 @@
  * no page with content has that.
  */
 bool entry_is_marker(uint64_t entry);
+/* The page has content of its own, which criu puts into its images; it takes neither the
+ * shared page of zeros nor a file's pages that were not copied yet. */
+bool entry_in_images(uint64_t entry);
 
 /* Entries of one pagemap, read some at a time. */
 struct entries {

@@ -254,7 +254,7 @@ ssize_t pagemap_pread(int fd, void *buffer, size_t size, off_t offset)
 			entries[i] &= ~ENTRY_SOFT_DIRTY;
 		if (entry_is_marker(entries[i]))
 			entries[i] = 0;
-		if (entries[i] & (ENTRY_PRESENT | ENTRY_SWAPPED))
+		else if (entry_in_images(entries[i]))
 			view_tell(&f->view, at, at + PAGE);
 	}
 	return n;

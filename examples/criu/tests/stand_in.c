@@ -6,7 +6,7 @@
  * of the same names as criu's, and images in its folders are only named, not written.
  *
  *   criu-stand-in PLUGIN FOLDER
- *                 rounds|exec|markers|control|without-keeper|refused
+ *                 rounds|exec|entries|markers|control|without-keeper|refused
  *
  * For control the keeper keeps pages back (PML_TEST_CRIU_DROP).  Run by stand-in.sh,
  * which starts the keeper; prints TAP.
@@ -160,9 +160,31 @@ struct target {
 };
 
 /* A byte of command: 'w' writes to the pages that are marked, 'm' replaces the first
- * half by new memory, 'a' watches all for itself, of the first half every other page not
- * being there, 'x' becomes another program. */
+ * half by new memory, 'z' by pages that were only read, a file's and such of zeros, 'a'
+ * watches all for itself, of the first half every other page not being there, 'x' becomes
+ * another program. */
 static unsigned char *marks;
+
+static void map_there(unsigned char *at, size_t pages, int fd)
+{
+	if (mmap(at, pages * PAGE, PROT_READ | PROT_WRITE,
+		 MAP_FIXED | MAP_PRIVATE | (fd < 0 ? MAP_ANONYMOUS : 0), fd, 0) != at)
+		_exit(1);
+	madvise(at, pages * PAGE, MADV_NOHUGEPAGE);
+}
+
+static void only_read(unsigned char *memory)
+{
+	int fd = memfd_create("file", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, PAGES / 4 * PAGE))
+		_exit(1);
+	map_there(memory, PAGES / 4, fd);
+	map_there(memory + PAGES / 4 * PAGE, PAGES / 4, -1);
+	for (size_t i = 0; i < PAGES / 2; i++)
+		(void)*(volatile unsigned char *)(memory + i * PAGE);
+	close(fd);
+}
 
 /* As wp-async does; the descriptor stays open. */
 static void watch(unsigned char *memory)
@@ -190,10 +212,10 @@ static void live(int from, int to, unsigned char *memory)
 		for (size_t i = 0; i < PAGES && command == 'w'; i++)
 			if (marks[i])
 				memory[i * PAGE] += 1;
-		if (command == 'm' &&
-		    mmap(memory, PAGES / 2 * PAGE, PROT_READ | PROT_WRITE,
-			 MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != memory)
-			_exit(1);
+		if (command == 'm')
+			map_there(memory, PAGES / 2, -1);
+		if (command == 'z')
+			only_read(memory);
 		if (command == 'a')
 			watch(memory);
 		for (size_t i = 0; i < PAGES / 2 && command == 'm'; i++)
@@ -486,6 +508,20 @@ static void after_exec(const struct target *t)
 		tap_note("status %d: %s", status, said);
 }
 
+/* criu takes neither of them into its images, so they are not in the parent either. */
+static void read_only_pages(const struct target *t)
+{
+	int status;
+
+	use_pread = true;
+	tell(t, 'z');
+	one_round(t, 1, 0, false);
+	status = one_round(t, 2, 1, false);
+	memset(marks, 0, PAGES);
+	memset(marks, 1, PAGES / 2);
+	judge("a file's pages and those of zeros are in no base", status);
+}
+
 /* Pages that are not there and are watched look like swapped ones. */
 static void markers(const struct target *t)
 {
@@ -547,6 +583,7 @@ int main(int argc, char **argv)
 	} plans[] = {
 		{ "rounds", rounds },
 		{ "exec", after_exec },
+		{ "entries", read_only_pages },
 		{ "markers", markers },
 		{ "control", control },
 		{ "without-keeper", without_keeper },
