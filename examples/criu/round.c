@@ -123,8 +123,13 @@ void round_reset(int pid, struct spans *present)
 
 	if (present->n > KEEPER_MAX_SPANS)
 		present->n = KEEPER_MAX_SPANS;
-	if (ask("reset", &m, present, &none) && !m.status)
-		this_round.resets++;
+	if (ask("reset", &m, present, &none)) {
+		if (m.status)
+			say(CRIU_LOG_WARN, "process %d: %s: its next round is a full one", pid,
+			    m.words);
+		else
+			this_round.resets++;
+	}
 	spans_free(&none);
 }
 

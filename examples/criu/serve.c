@@ -139,10 +139,13 @@ static void reset(const struct client *c, struct keeper_message *m, struct spans
 {
 	struct session *s = session_find(m->pid, m->start_time);
 
-	if (!s || !c->begun || !spans_sorted(present))
+	if (!s || !c->begun || !spans_sorted(present)) {
 		m->status = s ? -EINVAL : -ESRCH;
-	else
-		m->status = session_reset(s, c->round, present);
+		snprintf(m->words, sizeof(m->words), "%s",
+			 s ? "the request makes no sense" : "it is not watched");
+	} else {
+		m->status = session_reset(s, c->round, present, m->words, sizeof(m->words));
+	}
 }
 
 /* The spans of this answer are text. */

@@ -23,6 +23,8 @@
  * has named as a parent yet.  The oldest goes first. */
 #define MAX_BASES 4
 
+#define CUT "it has more memory that is not covered than can be told"
+
 struct base {
 	uint8_t token[KEEPER_TOKEN];
 	struct spans clean;
@@ -38,6 +40,7 @@ struct session {
 	struct base bases[MAX_BASES];
 	size_t nbases;
 	struct spans uncovered;	/* at the last collect */
+	bool cut;		/* and that is not all of it */
 	uint64_t rounds;
 	uint64_t scans;
 	uint64_t faults;
@@ -115,8 +118,12 @@ static int collect(struct session *s, struct spans *dirty)
 			return status;
 		s->faults += r->cost.faults;
 		s->collect_ns += r->cost.collect_ns;
-		if (r->flags & (PML_RESULT_LOST | PML_RESULT_UNCOVERED_CUT))
+		if (r->flags & PML_RESULT_LOST)
 			drop_all_bases(s, "track was lost");
+		if (r->flags & PML_RESULT_UNCOVERED_CUT) {
+			drop_all_bases(s, CUT);
+			s->cut = true;
+		}
 		status = add_ranges(s, r, dirty);
 		args.start = r->resume;
 		args.end = UINT64_MAX & ~(uint64_t)(r->page_size - 1);
@@ -158,6 +165,7 @@ static int update(struct session *s)
 	int status;
 
 	s->uncovered.n = 0;
+	s->cut = false;
 	status = collect(s, &dirty);
 	spans_sort(&dirty);
 	spans_sort(&s->uncovered);
@@ -310,15 +318,24 @@ void session_scan(struct session *s, const uint8_t *parent, const struct spans *
 	*left = &s->bases[at].clean;
 }
 
-int session_reset(struct session *s, const uint8_t *round, struct spans *present)
+int session_reset(struct session *s, const uint8_t *round, struct spans *present,
+		  char *words, size_t size)
 {
 	struct base *b;
 	size_t at = find_base(s, round);
-	/* What was under way when the process was read may come to its end later. */
-	int status = spans_subtract(present, &s->uncovered);
+	int status;
 
-	if (status)
+	/* What was under way when the process was read may come to its end later, and
+	 * then nobody knows where. */
+	if (s->cut) {
+		snprintf(words, size, "%s", CUT);
+		return -EOVERFLOW;
+	}
+	status = spans_subtract(present, &s->uncovered);
+	if (status) {
+		snprintf(words, size, "%s", strerror(-status));
 		return status;
+	}
 	if (at < s->nbases)
 		drop_base(s, at);
 	if (s->nbases == MAX_BASES)

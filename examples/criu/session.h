@@ -28,8 +28,10 @@ struct session *session_find(int pid, uint64_t start_time);
  * NULL: `words` say why there is none. */
 void session_scan(struct session *s, const uint8_t *parent, const struct spans **left,
 		  char *words, size_t size);
-/* `present`, in order, becomes the base of a round; it is taken over. */
-int session_reset(struct session *s, const uint8_t *round, struct spans *present);
+/* `present`, in order, becomes the base of a round; it is taken over.  0 or -errno:
+ * `words` say why there will be no base. */
+int session_reset(struct session *s, const uint8_t *round, struct spans *present,
+		  char *words, size_t size);
 /* The round has failed: its bases go, in all sessions. */
 void session_forget_round(const uint8_t *round);
 /* Closes the sessions of processes that have ended. */

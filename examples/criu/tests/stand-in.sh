@@ -84,6 +84,7 @@ if [ "$plan" != control ]; then
 	stand_in criu-stand-in exec
 	stand_in criu-stand-in markers
 	stand_in criu-stand-in entries
+	stand_in criu-stand-in cut
 	tap_run "a second keeper at the same socket is refused, in words" same_socket_twice
 	tap_run "back-ends that are of no use are refused, in words" useless_are_refused
 	tap_run "status as JSON" status_is_json

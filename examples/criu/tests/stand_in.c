@@ -6,7 +6,7 @@
  * of the same names as criu's, and images in its folders are only named, not written.
  *
  *   criu-stand-in PLUGIN FOLDER
- *                 rounds|exec|entries|markers|control|without-keeper|refused
+ *                 rounds|exec|entries|markers|cut|control|without-keeper|refused
  *
  * For control the keeper keeps pages back (PML_TEST_CRIU_DROP).  Run by stand-in.sh,
  * which starts the keeper; prints TAP.
@@ -34,6 +34,7 @@
 
 #define PAGE 4096u
 #define PAGES 2000u
+#define SHARED 1100u
 
 /* What criu exports and the plugin looks for. */
 struct cache {
@@ -161,8 +162,9 @@ struct target {
 
 /* A byte of command: 'w' writes to the pages that are marked, 'm' replaces the first
  * half by new memory, 'z' by pages that were only read, a file's and such of zeros, 'a'
- * watches all for itself, of the first half every other page not being there, 'x' becomes
- * another program. */
+ * watches all for itself, of the first half every other page not being there, 's' has
+ * more shared mappings than a result can name, 'u' has them no more, 'x' becomes another
+ * program. */
 static unsigned char *marks;
 
 static void map_there(unsigned char *at, size_t pages, int fd)
@@ -202,6 +204,21 @@ static void watch(unsigned char *memory)
 		_exit(1);
 }
 
+/* Apart from each other. */
+static void share(bool more)
+{
+	static unsigned char *all;
+
+	if (more)
+		all = mmap(NULL, 2 * SHARED * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	for (size_t i = 0; i < SHARED && more; i++)
+		if (mmap(all + 2 * i * PAGE, PAGE, PROT_READ | PROT_WRITE,
+			 MAP_FIXED | MAP_SHARED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
+			_exit(1);
+	if (!more)
+		munmap(all, 2 * SHARED * PAGE);
+}
+
 static void live(int from, int to, unsigned char *memory)
 {
 	char command;
@@ -218,6 +235,8 @@ static void live(int from, int to, unsigned char *memory)
 			only_read(memory);
 		if (command == 'a')
 			watch(memory);
+		if (command == 's' || command == 'u')
+			share(command == 's');
 		for (size_t i = 0; i < PAGES / 2 && command == 'm'; i++)
 			memory[i * PAGE] = 1;
 		if (write(to, "d", 1) != 1)
@@ -546,6 +565,20 @@ static void markers(const struct target *t)
 	}
 }
 
+/* What is not covered may be written at any time: as long as it is not known where that
+ * is, nothing is clean. */
+static void uncovered_cut(const struct target *t)
+{
+	tell(t, 's');
+	judge_full("more that is not covered than can be told: said", one_round(t, 1, 0, false),
+		   "not covered than can be told: its next round is a full one");
+	tell(t, 'u');
+	judge_full("nor is it the parent's base later", one_round(t, 2, 1, false),
+		   "ended well");
+	memset(marks, 0, PAGES);
+	judge("and the chain goes on from there", one_round(t, 3, 2, false));
+}
+
 static void control(const struct target *t)
 {
 	one_round(t, 1, 0, false);
@@ -585,6 +618,7 @@ int main(int argc, char **argv)
 		{ "exec", after_exec },
 		{ "entries", read_only_pages },
 		{ "markers", markers },
+		{ "cut", uncovered_cut },
 		{ "control", control },
 		{ "without-keeper", without_keeper },
 		{ "refused", refused },
