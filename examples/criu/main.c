@@ -112,7 +112,7 @@ static int listen_at(const char *path)
 {
 	int fd = serve_listen(path);
 
-	if (fd == -EADDRINUSE)
+	if (fd == -EALREADY)
 		say(FAILED, path, "a keeper runs there already; `pml-criu stop` ends it");
 	else if (fd < 0)
 		say(FAILED, path, strerror(-fd));

@@ -41,6 +41,14 @@ static struct client clients[MAX_CLIENTS];
 static size_t nclients;
 static bool stop;
 
+/* That of a keeper that was killed.  A file that is no socket refuses connections too. */
+static bool is_socket(const char *path)
+{
+	struct stat st;
+
+	return !lstat(path, &st) && S_ISSOCK(st.st_mode);
+}
+
 int serve_listen(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -49,12 +57,12 @@ int serve_listen(const char *path)
 	fd = wire_connect(path, LIMIT);
 	if (fd >= 0) {
 		close(fd);
-		return -EADDRINUSE;
+		return -EALREADY;
 	}
 	if (fd == -ENAMETOOLONG)
 		return fd;
-	if (fd == -ECONNREFUSED)
-		unlink(path);	/* of one that was killed */
+	if (fd == -ECONNREFUSED && is_socket(path))
+		unlink(path);
 	memcpy(address.sun_path, path, strlen(path) + 1);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)

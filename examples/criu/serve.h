@@ -7,7 +7,7 @@
 
 #include "session.h"
 
-/* A listening socket at this path, or -errno; -EADDRINUSE: a keeper runs there. */
+/* A listening socket at this path, or -errno; -EALREADY: a keeper runs there. */
 int serve_listen(const char *path);
 /* Answers until it is told to stop, by SIGTERM or SIGINT, or by a STOP. */
 int serve(int listener, const struct session_how *how);

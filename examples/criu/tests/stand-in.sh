@@ -45,6 +45,25 @@ same_socket_twice()
 	! "$keeper" start --backend "$backend" 2>"$work/err" && grep -q 'runs there already' "$work/err"
 }
 
+# A file that happens to be there is left alone.
+file_is_no_socket()
+{
+	echo mine >"$work/file"
+	! "$keeper" start --socket "$work/file" --backend "$backend" 2>"$work/err" &&
+		grep "in use" "$work/err" && [ "$(cat "$work/file")" = mine ]
+}
+
+# The next one takes the place of one that was killed.
+killed_leaves_socket()
+{
+	"$keeper" run --socket "$work/other" --backend "$backend" &
+	until "$keeper" status --socket "$work/other" >/dev/null 2>&1; do sleep 0.1; done
+	kill -KILL $!
+	wait $!
+	[ -S "$work/other" ] && "$keeper" start --socket "$work/other" --backend "$backend" &&
+		"$keeper" stop --socket "$work/other"
+}
+
 # soft-dirty is criu's own, and a hash proves nothing of a process that runs.
 useless_are_refused()
 {
@@ -86,6 +105,8 @@ if [ "$plan" != control ]; then
 	stand_in criu-stand-in entries
 	stand_in criu-stand-in cut
 	tap_run "a second keeper at the same socket is refused, in words" same_socket_twice
+	tap_run "a file in the socket's place is not removed" file_is_no_socket
+	tap_run "the socket of a keeper that was killed is" killed_leaves_socket
 	tap_run "back-ends that are of no use are refused, in words" useless_are_refused
 	tap_run "status as JSON" status_is_json
 	tap_run "stop" "$keeper" stop
