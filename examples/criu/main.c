@@ -60,7 +60,8 @@ static const char *useless(const char *name)
 	return NULL;
 }
 
-/* wp-async sees every writer, and so it is first, though it is not the fastest. */
+/* Of those that work the best; wp-async sees every writer, and so it is first, though it
+ * is not the fastest. */
 static const char *choose_backend(void)
 {
 	struct pml_probe_info info[24];
@@ -101,11 +102,17 @@ static int check_backend(const char *name)
 
 static int prepare(struct command_line *c)
 {
-	if (!c->how.backend)
-		c->how.backend = choose_backend();
+	if (c->how.backend)
+		return check_backend(c->how.backend);
+	c->how.backend = choose_backend();
 	if (!c->how.backend)
 		return say(FAILED, "no back-end", "none works here; see `pml info`");
-	return check_backend(c->how.backend);
+	if (strcmp(c->how.backend, "wp-async") != 0 && !c->how.strict) {
+		c->how.strict = true;
+		say(OK, c->how.backend, "wp-async does not work here, and this may not see what others "
+		    "write into a process: strict; --backend NAME accepts that");
+	}
+	return OK;
 }
 
 static int listen_at(const char *path)

@@ -6,7 +6,7 @@
  * of the same names as criu's, and images in its folders are only named, not written.
  *
  *   criu-stand-in PLUGIN FOLDER
- *                 rounds|exec|entries|markers|cut|control|without-keeper|refused
+ *                 rounds|exec|entries|markers|cut|strict|control|without-keeper|refused
  *
  * For control the keeper keeps pages back (PML_TEST_CRIU_DROP).  Run by stand-in.sh,
  * which starts the keeper; prints TAP.
@@ -588,6 +588,14 @@ static void control(const struct target *t)
 	tap_ok(wrong(true) > 0, "pages that the keeper keeps back are found missing");
 }
 
+/* What the back-end may not see is all of it.  By entries, as on an old kernel. */
+static void strict(const struct target *t)
+{
+	use_pread = true;
+	one_round(t, 1, 0, false);
+	judge_full("strict: every round is a full one", one_round(t, 2, 1, false), "");
+}
+
 static void without_keeper(const struct target *t)
 {
 	judge_full("without a keeper: full", one_round(t, 1, 0, false), "no keeper");
@@ -620,6 +628,7 @@ int main(int argc, char **argv)
 		{ "markers", markers },
 		{ "cut", uncovered_cut },
 		{ "control", control },
+		{ "strict", strict },
 		{ "without-keeper", without_keeper },
 		{ "refused", refused },
 	};
