@@ -387,8 +387,9 @@ json_t *session_describe_all(void)
 		uint64_t clean = 0;
 
 		pml_get_stats(s->tracker, &stats);
-		for (size_t i = 0; i < s->nbases; i++)
-			clean += spans_bytes(&s->bases[i].clean);
+		/* of the last round: the others are of the same pages */
+		if (s->nbases)
+			clean = spans_bytes(&s->bases[s->nbases - 1].clean);
 		json_array_append_new(all, json_pack(
 			"{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 			"pid", s->pid, "backend", pml_backend_name(s->tracker),

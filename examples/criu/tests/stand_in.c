@@ -5,10 +5,9 @@
  * criu, on any machine, and under the sanitizers.  It exports functions
  * of the same names as criu's, and images in its folders are only named, not written.
  *
- *   criu-stand-in PLUGIN FOLDER
- *                 rounds|exec|entries|markers|cut|strict|control|without-keeper|refused
+ *   criu-stand-in PLUGIN FOLDER PLAN
  *
- * For control the keeper keeps pages back (PML_TEST_CRIU_DROP).  Run by stand-in.sh,
+ * PLAN is one of those at the end of this file.  For control the keeper keeps pages back (PML_TEST_CRIU_DROP).  Run by stand-in.sh,
  * which starts the keeper; prints TAP.
  */
 #define _GNU_SOURCE
@@ -579,6 +578,28 @@ static void uncovered_cut(const struct target *t)
 	judge("and the chain goes on from there", one_round(t, 3, 2, false));
 }
 
+static long long clean_bytes(void)
+{
+	char line[300] = "", command[400];
+	FILE *status;
+	char *at;
+
+	snprintf(command, sizeof(command), "%s status --json", getenv("PML_TEST_KEEPER"));
+	status = popen(command, "r"); // NOLINT
+	at = status && fgets(line, sizeof(line), status) ? strstr(line, "\"clean_bytes\":") : NULL;
+	if (status)
+		pclose(status);
+	return at ? strtoll(strchr(at, ':') + 1, NULL, 10) : -1;
+}
+
+/* Two rounds are held, that of the parent and the last. */
+static void status(const struct target *t)
+{
+	one_round(t, 1, 0, false);
+	one_round(t, 2, 1, false);
+	tap_ok(clean_bytes() == PAGES * PAGE, "what is clean is told of the last round");
+}
+
 static void control(const struct target *t)
 {
 	one_round(t, 1, 0, false);
@@ -628,6 +649,7 @@ int main(int argc, char **argv)
 		{ "markers", markers },
 		{ "cut", uncovered_cut },
 		{ "control", control },
+		{ "status", status },
 		{ "strict", strict },
 		{ "without-keeper", without_keeper },
 		{ "refused", refused },
