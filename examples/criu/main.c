@@ -18,7 +18,8 @@
 
 enum { OK, FAILED, USAGE };
 
-#define OWN_CGROUP "/sys/fs/cgroup/pml-criu"
+#define CGROUPS "/sys/fs/cgroup"
+#define OWN_CGROUP CGROUPS "/pml-criu"
 
 struct command_line {
 	const char *socket;
@@ -34,7 +35,7 @@ static void help(FILE *out)
 	      "that have its plugin loaded (criu -L DIRECTORY-OF-libpml-criu.so).\n"
 	      "\n"
 	      "  start    run in the background, in a control group of its own\n"
-	      "  run      run in the foreground\n"
+	      "  run      run in the foreground, and in the control group that it is in\n"
 	      "  status   what it watches\n"
 	      "  stop     end it; the next round of each process is a full one\n"
 	      "\n"
@@ -141,22 +142,35 @@ static int run(struct command_line *c)
 	return status ? say(FAILED, "serve", strerror(-status)) : OK;
 }
 
-/* Where nobody freezes it with the process, nor ends it with a unit: best effort, as
- * only cgroup v2 has it and only root may. */
-static void own_cgroup(void)
+/* Where nobody freezes it with the process, nor ends it with a unit.  Only cgroup v2 has
+ * it; on a machine with v1 the folder is a plain one.  NULL, or why it stays where it is. */
+static const char *enter_own_cgroup(void)
 {
+	const char *why = NULL;
 	char pid[24];
 	int fd, n;
 
+	if (access(CGROUPS "/cgroup.controllers", F_OK))
+		return "there is no cgroup v2";
 	if (mkdir(OWN_CGROUP, 0755) && errno != EEXIST)
-		return;
+		return strerror(errno);
 	fd = open(OWN_CGROUP "/cgroup.procs", O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
-		return;
+		return strerror(errno);
 	n = snprintf(pid, sizeof(pid), "%d", getpid());
 	if (write(fd, pid, (size_t)n) != n)
-		say(OK, OWN_CGROUP, "not entered; start the keeper where it is not frozen");
+		why = strerror(errno);
 	close(fd);
+	return why;
+}
+
+static void own_cgroup(void)
+{
+	const char *why = enter_own_cgroup();
+
+	if (why)
+		fprintf(stderr, "pml-criu: %s: not entered: %s; start the keeper where it is not "
+			"frozen with the process\n", OWN_CGROUP, why);
 }
 
 /* Answers on the socket by the time that the command ends. */
@@ -170,13 +184,13 @@ static int start(struct command_line *c)
 	fd = listen_at(c->socket);
 	if (fd < 0)
 		return FAILED;
+	own_cgroup();
 	child = fork();
 	if (child < 0)
 		return say(FAILED, "fork", strerror(errno));
 	if (child > 0)
 		return OK;
 	setsid();
-	own_cgroup();
 	null = open("/dev/null", O_RDWR);
 	if (chdir("/") || null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0)
 		return FAILED;

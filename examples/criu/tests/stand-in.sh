@@ -65,6 +65,18 @@ killed_leaves_socket()
 		"$keeper" stop --socket "$work/other"
 }
 
+# A control group of its own, or words.
+own_cgroup_or_words()
+{
+	local own=/sys/fs/cgroup/pml-criu there
+
+	"$keeper" start --socket "$work/other" --backend "$backend" 2>"$work/err" || return
+	there=$(grep -c . "$own/cgroup.procs" 2>/dev/null)
+	"$keeper" stop --socket "$work/other"
+	# with the other keeper
+	[ "${there:-0}" -ge 2 ] || grep "^pml-criu: $own: not entered: .*; start the keeper" "$work/err"
+}
+
 # Nobody has accepted what the back-end does not see.
 strict_by_itself()
 {
@@ -134,6 +146,7 @@ if [ "$plan" != control ]; then
 	tap_run "a second keeper at the same socket is refused, in words" same_socket_twice
 	tap_run "a file in the socket's place is not removed" file_is_no_socket
 	tap_run "the socket of a keeper that was killed is" killed_leaves_socket
+	tap_run "a control group of its own, or why not in words" own_cgroup_or_words
 	tap_run "back-ends that are of no use are refused, in words" useless_are_refused
 	tap_run "status as JSON" status_is_json
 	tap_run "stop" "$keeper" stop
