@@ -22,6 +22,7 @@
 #include "redirect.h"
 #include "round.h"
 #include "say.h"
+#include "tree.h"
 
 static pid_t criu;
 static bool has_hooks;
@@ -72,10 +73,12 @@ static void end(int stage, int ret)
 	(void)ret;
 }
 
-/* Before a process of the tree is frozen.  "Not mine" leaves other plugins their turn. */
+/* Before a process of the tree is frozen, the root first.  When criu names the others, the
+ * root stands still already, and with --freeze-cgroup all do, and cannot be attached to any
+ * more.  "Not mine" leaves other plugins their turn. */
 static int before_freeze(int pid)
 {
-	round_attach(pid);
+	tree_visit(pid, round_attach);
 	return -ENOTSUP;
 }
 

@@ -411,6 +411,30 @@ sparse()
 	subject_down
 }
 
+# All of a tree is frozen at once: attached to are all of it, before that.
+frozen_group()
+{
+	local group=/sys/fs/cgroup/criu-subject n pid
+
+	subject_up 3 1 1000 || return
+	mkdir -p "$group" || return
+	for pid in $(pgrep -g "$root"); do
+		echo "$pid" >"$group/cgroup.procs" || return
+	done
+	one_round 1 0 pre-dump --freeze-cgroup "$group" && says_not 1 "is not watched" || return
+	for n in 2 3; do
+		signal_all USR2 || return
+		one_round "$n" $((n - 1)) pre-dump --freeze-cgroup "$group" || return
+		says_not "$n" "is not watched" || return
+		says_not "$n" "all of it is written" || return
+		[ "$(left "$n")" -ge 1000 ] || complain "only $(left "$n") pages left" || return
+	done
+	one_round 4 3 dump --freeze-cgroup "$group" || return
+	restore 4 || return
+	subject_good || return
+	subject_down
+}
+
 # keeper_up BACKEND: or why not, in words.
 keeper_up()
 {
@@ -452,6 +476,7 @@ plan_fast()
 	done
 	with_keeper wp-async "Redis: pre-dump x3, dump, restore: every key is right" redis_chain
 	with_keeper wp-async "a sparse process: no more than criu writes alone" sparse
+	with_keeper wp-async "--freeze-cgroup: a tree that is frozen at once" frozen_group
 	with_keeper wp-async "a keeper that was killed, a parent that is none: full, said, right" \
 		broken_chains wp-async
 	with_keeper wp-async "a round that fails loses nothing" failed_rounds
