@@ -16,10 +16,14 @@
 #include "criu_abi.h"
 #include "say.h"
 
-/* UFFD_FEATURE_WP_ASYNC: nobody waits for an answer, so that none is missed */
-#define WP_ASYNC (1ull << 15)
+/* What libpml asks of a userfaultfd (libpml/src/backends/wp_async.c): PAGEFAULT_FLAG_WP,
+ * WP_HUGETLBFS_SHMEM, WP_UNPOPULATED, WP_ASYNC.  Nobody waits for an answer of such a one,
+ * so that none is missed. */
+#define FEATURES (1ull << 0 | 1ull << 12 | 1ull << 13 | 1ull << 15)
+/* the kernel's own: it was told the features */
+#define INITIALIZED (1ull << 31)
 
-static bool is_async_userfaultfd(int fd)
+static bool is_userfaultfd(int fd)
 {
 	char path[64], line[128];
 	unsigned long long features = 0;
@@ -38,7 +42,7 @@ static bool is_async_userfaultfd(int fd)
 			break;
 	if (f)
 		fclose(f);
-	return features & WP_ASYNC;
+	return (features & ~INITIALIZED) == FEATURES;
 }
 
 static bool is_session(int fd)
@@ -68,7 +72,7 @@ int files_dump(int fd, int id)
 {
 	int note;
 
-	if (!is_async_userfaultfd(fd) && !is_session(fd))
+	if (!is_userfaultfd(fd) && !is_session(fd))
 		return -ENOTSUP;
 	note = open_note(id, O_WRONLY | O_CREAT | O_TRUNC);
 	if (note < 0) {

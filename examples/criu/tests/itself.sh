@@ -45,11 +45,25 @@ tracks_itself()
 	subject_down
 }
 
+# A userfaultfd that is not libpml's would be missed: criu refuses, as without the plugin.
+foreign_userfaultfd()
+{
+	begin
+	bare "$build/examples/criu/tests/criu-self" foreign "$answers/log" &
+	root=$!
+	wait_for "it" has_line good || return
+	! one_round 1 0 dump >/dev/null || complain "criu dumped it" || return
+	kill -0 "$root" || complain "it has ended" || return
+	[ ! -e "$(echo "$images"/1/pml-tracker-*)" ] || complain "it was taken for libpml's" || return
+	subject_down
+}
+
 # itself BACKEND...
 plan_itself()
 {
 	local backend why
 
+	with_keeper wp-async "another's userfaultfd is not taken for libpml's" foreign_userfaultfd
 	for backend; do
 		if ! why=$("$build/tools/pml/pml" dirty --backend "$backend" -n 1 -- true 2>&1 >/dev/null)
 		then

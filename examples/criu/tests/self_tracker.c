@@ -7,19 +7,23 @@
  * Epoch after epoch it writes to some of its pages, collects, and holds what is told
  * against what it wrote.  FILE gets a line an epoch: "good", "missed N"; "stale", when it
  * is told that its tracker knows nothing any more, upon which it starts it anew; "lost",
- * when the result says so, and everything counts as written.  Started and judged by
- * chain.sh.
+ * when the result says so, and everything counts as written.  With "foreign" for the
+ * back-end it has a userfaultfd as wp-async has, and that is not libpml's; FILE gets one
+ * line.  Started and judged by chain.sh.
  */
 #define _GNU_SOURCE
 #include "pml.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -83,6 +87,19 @@ static int epoch(struct pml *t)
 	return 0;
 }
 
+/* WP_ASYNC and nothing else. */
+static int foreign(void)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = 1u << 15 };
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
+		return 1;
+	say("good", 0);
+	for (;;)
+		pause();
+}
+
 int main(int argc, char **argv)
 {
 	const struct timespec pause = { 0, 50000000 };
@@ -103,6 +120,8 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	memset(mem, 1, (size_t)PAGES * PAGE);
+	if (!strcmp(argv[1], "foreign"))
+		return foreign();
 	watch = (struct pml_span){ (uintptr_t)mem, (uintptr_t)mem + (uint64_t)PAGES * PAGE };
 	options.watch = &watch;
 	options.nwatch = 1;
