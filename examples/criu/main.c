@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -101,8 +102,20 @@ static int check_backend(const char *name)
 	return say(USAGE, name, "no such back-end; see `pml info`");
 }
 
+/* A process takes three descriptors or so, and the usual limit is 1,024. */
+static void raise_limit(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files))
+		return;
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+}
+
 static int prepare(struct command_line *c)
 {
+	raise_limit();
 	if (c->how.backend)
 		return check_backend(c->how.backend);
 	c->how.backend = choose_backend();

@@ -54,15 +54,44 @@ file_is_no_socket()
 		grep "in use" "$work/err" && [ "$(cat "$work/file")" = mine ]
 }
 
+# A second keeper; its number is $!.
+run_other()
+{
+	local i
+
+	"$keeper" run --socket "$work/other" --backend "$backend" &
+	for ((i = 0; i < 100; i++)); do
+		"$keeper" status --socket "$work/other" >/dev/null 2>&1 && return
+		sleep 0.1
+	done
+}
+
+kill_other()
+{
+	kill -KILL $!
+	wait $!
+}
+
 # The next one takes the place of one that was killed.
 killed_leaves_socket()
 {
-	"$keeper" run --socket "$work/other" --backend "$backend" &
-	until "$keeper" status --socket "$work/other" >/dev/null 2>&1; do sleep 0.1; done
-	kill -KILL $!
-	wait $!
+	run_other
+	kill_other
 	[ -S "$work/other" ] && "$keeper" start --socket "$work/other" --backend "$backend" &&
 		"$keeper" stop --socket "$work/other"
+}
+
+# As many descriptors as it may have.
+limit_is_raised()
+{
+	local limits
+
+	ulimit -Sn 64
+	run_other
+	limits=$(cat "/proc/$!/limits")
+	kill_other
+	rm "$work/other"
+	awk '/^Max open files/ { exit $4 != $5 }' <<<"$limits"
 }
 
 # A control group of its own, or words.
@@ -146,6 +175,7 @@ if [ "$plan" != control ]; then
 	tap_run "a second keeper at the same socket is refused, in words" same_socket_twice
 	tap_run "a file in the socket's place is not removed" file_is_no_socket
 	tap_run "the socket of a keeper that was killed is" killed_leaves_socket
+	tap_run "a soft limit of descriptors is raised" limit_is_raised
 	tap_run "a control group of its own, or why not in words" own_cgroup_or_words
 	tap_run "back-ends that are of no use are refused, in words" useless_are_refused
 	tap_run "status as JSON" status_is_json
