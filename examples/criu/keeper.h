@@ -26,7 +26,8 @@
  *
  * A message is a struct keeper_message, then `nspans` struct keeper_span.  Each
  * request gets one answer with the same `type`.  A Unix stream socket, which
- * belongs to root; the byte order is the machine's own.
+ * belongs to root; the byte order is the machine's own.  A message of another magic gets
+ * an answer too, by which the asker sees that the versions differ, and the connection ends.
  */
 #ifndef PML_CRIU_KEEPER_H
 #define PML_CRIU_KEEPER_H

@@ -226,7 +226,7 @@ static int ask(const char *path, uint32_t type, struct spans *text)
 	if (!status)
 		status = wire_receive(fd, &m, text);
 	close(fd);
-	return status ? say(FAILED, path, strerror(-status)) : OK;
+	return status ? say(FAILED, path, wire_words(status)) : OK;
 }
 
 static void print_status(const json_t *all)

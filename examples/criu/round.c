@@ -31,7 +31,7 @@ static void lose_keeper(const char *what, int status)
 	if (this_round.keeper < 0)
 		return;
 	say(CRIU_LOG_WARN, "%s: the keeper gives no answer (%s): "
-	    "this round is a full one, and the next", what, strerror(-status));
+	    "this round is a full one, and the next", what, wire_words(status));
 	close(this_round.keeper);
 	this_round.keeper = -1;
 }

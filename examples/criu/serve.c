@@ -221,6 +221,8 @@ static void serve_client(size_t i, const struct session_how *how)
 
 	if (!status)
 		status = answer(&clients[i], how, &m, &sent);
+	else if (status == -EPROTO)
+		wire_send(clients[i].fd, &m, NULL);	/* it knows us by that */
 	spans_free(&sent);
 	if (status)
 		end_client(i);

@@ -89,6 +89,18 @@ int wire_receive(int fd, struct keeper_message *m, struct spans *s)
 	return status;
 }
 
+const char *wire_words(int status)
+{
+	switch (status) {
+	case -EPROTO:
+		return "the plugin and the keeper are of different versions";
+	case -ENODATA:
+		return "the keeper has ended";
+	default:
+		return strerror(-status);
+	}
+}
+
 const char *wire_path(const char *given)
 {
 	const char *set = getenv(KEEPER_SOCKET_ENV);

@@ -155,6 +155,7 @@ else
 	stand_in criu-other-way refused
 	tap_run "in words" said "cannot be served: its writing to clear_refs"
 	stand_in criu-stand-in without-keeper
+	PML_CRIU_SOCKET=$work/newer stand_in criu-stand-in newer-keeper
 fi
 if [ "$(id -u)" != 0 ]; then
 	tap_skip "the keeper needs the right to ptrace any process: be root" "$backend: the keeper"
@@ -171,6 +172,7 @@ if [ "$plan" != control ]; then
 	stand_in criu-stand-in markers
 	stand_in criu-stand-in entries
 	stand_in criu-stand-in cut
+	stand_in criu-stand-in newer-plugin
 	PML_TEST_KEEPER=$keeper stand_in criu-stand-in status
 	tap_run "a second keeper at the same socket is refused, in words" same_socket_twice
 	tap_run "a file in the socket's place is not removed" file_is_no_socket

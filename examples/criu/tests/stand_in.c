@@ -23,12 +23,15 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "../criu_abi.h"
+#include "../keeper.h"
 #include "tap.h"
 
 #define PAGE 4096u
@@ -622,6 +625,53 @@ static void without_keeper(const struct target *t)
 	judge_full("without a keeper: full", one_round(t, 1, 0, false), "no keeper");
 }
 
+static int socket_at(struct sockaddr_un *address)
+{
+	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	snprintf(address->sun_path, sizeof(address->sun_path), "%s", getenv(KEEPER_SOCKET_ENV));
+	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
+/* Answers one message, and with another magic. */
+static void newer_keeper(const struct target *t)
+{
+	struct keeper_message m;
+	struct sockaddr_un address;
+	int fd = socket_at(&address);
+	pid_t keeper;
+
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 1))
+		abort();
+	keeper = fork();
+	if (keeper == 0) {
+		fd = accept(fd, NULL, NULL);
+		if (recv(fd, &m, sizeof(m), MSG_WAITALL) != sizeof(m))
+			_exit(1);
+		m.magic++;
+		send(fd, &m, sizeof(m), MSG_NOSIGNAL);
+		_exit(0);
+	}
+	judge_full("a keeper of another version: full, said", one_round(t, 1, 0, false),
+		   "the plugin and the keeper are of different versions");
+	waitpid(keeper, NULL, 0);
+	close(fd);
+}
+
+static void newer_plugin(const struct target *t)
+{
+	struct keeper_message m = { .magic = KEEPER_MAGIC + 1, .type = KEEPER_HELLO };
+	struct sockaddr_un address;
+	int fd = socket_at(&address);
+
+	(void)t;
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) ||
+	    send(fd, &m, sizeof(m), 0) != sizeof(m))
+		abort();
+	tap_ok(recv(fd, &m, sizeof(m), MSG_WAITALL) == sizeof(m) && m.magic == KEEPER_MAGIC,
+	       "a plugin of another version can see what the keeper is");
+	close(fd);
+}
+
 static void refused(const struct target *t)
 {
 	tap_ok(one_round(t, 1, 0, false) == 11, "a criu that is not as known is refused");
@@ -652,6 +702,8 @@ int main(int argc, char **argv)
 		{ "status", status },
 		{ "strict", strict },
 		{ "without-keeper", without_keeper },
+		{ "newer-keeper", newer_keeper },
+		{ "newer-plugin", newer_plugin },
 		{ "refused", refused },
 	};
 	struct target t;
