@@ -21,7 +21,8 @@
  *   RESET    while it is frozen: the spans are the pages that are in this round's
  *            images; they become the base of this round.
  *   COMMIT   criu has ended well.  Without it the round's bases go when the
- *            connection does; those of the parent stay, so that nothing is lost.
+ *            connection does, and with them the processes that it was the first to
+ *            attach to; the parent's bases stay, so that nothing is lost.
  * The base of a parent is kept until a later round names another one.
  *
  * A message is a struct keeper_message, then `nspans` struct keeper_span.  Each

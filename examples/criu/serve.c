@@ -123,9 +123,10 @@ static void hello(struct client *c, struct keeper_message *m)
 	memcpy(m->token, c->round, KEEPER_TOKEN);
 }
 
-static void attach(const struct session_how *how, struct keeper_message *m)
+static void attach(const struct client *c, const struct session_how *how,
+		   struct keeper_message *m)
 {
-	if (!session_attach(how, m->pid, m->start_time, m->words, sizeof(m->words)))
+	if (!session_attach(how, c->round, m->pid, m->start_time, m->words, sizeof(m->words)))
 		m->status = -ESRCH;
 }
 
@@ -187,7 +188,7 @@ static int answer(struct client *c, const struct session_how *how, struct keeper
 		hello(c, m);
 		break;
 	case KEEPER_ATTACH:
-		attach(how, m);
+		attach(c, how, m);
 		break;
 	case KEEPER_SCAN:
 		out = scan(c, m);

@@ -35,6 +35,7 @@ struct session {
 	int pid;
 	int pidfd;
 	uint64_t start_time;
+	uint8_t begun_by[KEEPER_TOKEN];	/* the round that attached first */
 	struct pml *tracker;
 	const struct session_how *how;
 	struct base bases[MAX_BASES];
@@ -196,8 +197,8 @@ static int open_pidfd(int pid)
 	return (int)syscall(SYS_pidfd_open, pid, 0);
 }
 
-static struct session *new_session(const struct session_how *how, int pid, uint64_t start_time,
-				   char *words, size_t size)
+static struct session *new_session(const struct session_how *how, const uint8_t *round, int pid,
+				   uint64_t start_time, char *words, size_t size)
 {
 	struct pml_options options = {
 		.size = sizeof(options),
@@ -216,6 +217,7 @@ static struct session *new_session(const struct session_how *how, int pid, uint6
 	}
 	s->pid = pid;
 	s->start_time = start_time;
+	memcpy(s->begun_by, round, KEEPER_TOKEN);
 	s->how = how;
 	s->pidfd = open_pidfd(pid);
 	if (s->pidfd < 0) {
@@ -251,8 +253,8 @@ struct session *session_find(int pid, uint64_t start_time)
 	return s;
 }
 
-struct session *session_attach(const struct session_how *how, int pid, uint64_t start_time,
-			       char *words, size_t size)
+struct session *session_attach(const struct session_how *how, const uint8_t *round, int pid,
+			       uint64_t start_time, char *words, size_t size)
 {
 	struct session *s = session_find(pid, start_time);
 	int status;
@@ -263,7 +265,7 @@ struct session *session_attach(const struct session_how *how, int pid, uint64_t 
 		return NULL;
 	}
 	if (!s)
-		return new_session(how, pid, start_time, words, size);
+		return new_session(how, round, pid, start_time, words, size);
 	/* What was written so far is collected while the process still runs, so that
 	 * little is left for the moment when it stands still. */
 	status = update(s);
@@ -273,7 +275,7 @@ struct session *session_attach(const struct session_how *how, int pid, uint64_t 
 		return s;
 	/* Nothing is known any more. */
 	end_session(s);
-	return new_session(how, pid, start_time, words, size);
+	return new_session(how, round, pid, start_time, words, size);
 }
 
 static size_t find_base(const struct session *s, const uint8_t *token)
@@ -351,11 +353,16 @@ int session_reset(struct session *s, const uint8_t *round, struct spans *present
 
 void session_forget_round(const uint8_t *round)
 {
-	for (struct session *s = sessions; s; s = s->next) {
+	struct session *s = sessions, *next;
+
+	for (; s; s = next) {
 		size_t at = find_base(s, round);
 
+		next = s->next;
 		if (at < s->nbases)
 			drop_base(s, at);
+		if (!s->nbases && !memcmp(s->begun_by, round, KEEPER_TOKEN))
+			end_session(s);
 	}
 }
 

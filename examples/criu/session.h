@@ -19,10 +19,10 @@ struct session_how {
 
 struct session;
 
-/* Begins to watch a process, or finds the one that is watched already; a process of
+/* Begins to watch a process in this round, or finds the one that is watched already; a process of
  * the same number that began at another time is another one.  NULL: `words` say why. */
-struct session *session_attach(const struct session_how *how, int pid, uint64_t start_time,
-			       char *words, size_t size);
+struct session *session_attach(const struct session_how *how, const uint8_t *round, int pid,
+			       uint64_t start_time, char *words, size_t size);
 struct session *session_find(int pid, uint64_t start_time);
 /* Takes what was written out of all bases and sets `left` to that of `parent`, or to
  * NULL: `words` say why there is none. */
@@ -32,7 +32,8 @@ void session_scan(struct session *s, const uint8_t *parent, const struct spans *
  * `words` say why there will be no base. */
 int session_reset(struct session *s, const uint8_t *round, struct spans *present,
 		  char *words, size_t size);
-/* The round has failed: its bases go, in all sessions. */
+/* The round has failed, or wanted no base, as a dump without --track-mem: its bases go, in
+ * all sessions, and so do the sessions that were begun for it and are of no use. */
 void session_forget_round(const uint8_t *round);
 /* Closes the sessions of processes that have ended. */
 void session_reap(void);

@@ -174,6 +174,7 @@ if [ "$plan" != control ]; then
 	stand_in criu-stand-in cut
 	stand_in criu-stand-in newer-plugin
 	PML_TEST_KEEPER=$keeper stand_in criu-stand-in status
+	PML_TEST_KEEPER=$keeper stand_in criu-stand-in untracked
 	tap_run "a second keeper at the same socket is refused, in words" same_socket_twice
 	tap_run "a file in the socket's place is not removed" file_is_no_socket
 	tap_run "the socket of a keeper that was killed is" killed_leaves_socket

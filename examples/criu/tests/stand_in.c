@@ -57,6 +57,7 @@ void print_on_level(unsigned int level, const char *format, ...);
 
 static int image_dir = -1;
 static bool use_pread;
+static bool no_reset;		/* a dump without --track-mem */
 static char *said;		/* into criu's log: shared with the process that is criu */
 #define SAID 4096u
 
@@ -368,7 +369,7 @@ static void read_pagemap(const struct target *t, const struct criu_plugin_desc *
 				note(t->start, p, p + PAGE,
 				     c.entries[(p - at) / PAGE] & ENTRY_SOFT_DIRTY);
 	}
-	if (do_task_reset_dirty_track(t->pid))
+	if (!no_reset && do_task_reset_dirty_track(t->pid))
 		_exit(22);
 	pmc_fini(&c);
 }
@@ -603,6 +604,13 @@ static void status(const struct target *t)
 	tap_ok(clean_bytes() == PAGES * PAGE, "what is clean is told of the last round");
 }
 
+static void untracked(const struct target *t)
+{
+	no_reset = true;
+	judge_full("a dump without --track-mem", one_round(t, 1, 0, false), "");
+	tap_ok(clean_bytes() == -1, "the process is watched no longer");
+}
+
 static void control(const struct target *t)
 {
 	one_round(t, 1, 0, false);
@@ -700,6 +708,7 @@ int main(int argc, char **argv)
 		{ "cut", uncovered_cut },
 		{ "control", control },
 		{ "status", status },
+		{ "untracked", untracked },
 		{ "strict", strict },
 		{ "without-keeper", without_keeper },
 		{ "newer-keeper", newer_keeper },
