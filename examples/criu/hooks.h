@@ -8,9 +8,11 @@
 
 #include <stdint.h>
 
-/* One bit for each page from start to end: on entry of those that are present, on
- * return of those that must be written.  0: criu goes by it. */
-int hooks_scan(int pid, uint64_t start, uint64_t end, unsigned long *pages);
+/* One bit for each page from start to end, twice: on entry of those that are present or
+ * look so; on return of those that are, and of those that must be written.  0: criu goes
+ * by it. */
+int hooks_scan(int pid, uint64_t start, uint64_t end, unsigned long *present,
+	       unsigned long *dirty);
 int hooks_reset(int pid);
 
 #endif

@@ -397,11 +397,14 @@ running_chain()
 }
 
 # A process that has never written to most of its memory, such as its threads' stacks.
-# criu alone goes first, for what is watched stays so.
+# criu alone goes first, for what is watched stays so; and it may not be able to pre-dump.
 sparse()
 {
+	local track=()
+
 	subject_up 1 16 200 quiet || return
-	plugin=$work one_round 1 0 pre-dump || return
+	plugin=$work one_round 1 0 dump --leave-running || return
+	track=(--track-mem)
 	one_round 2 0 pre-dump || return
 	(($(written 2) * 100 <= $(written 1) * 102)) ||
 		complain "$(written 2) pages written, by criu alone $(written 1)" || return
@@ -502,6 +505,7 @@ plan_hooked()
 	with_keeper wp-async "hooks, wp-async: a tree: pre-dump x3, dump, restore: right" \
 		hooked_tree
 	with_keeper ptscan "hooks, ptscan: the same" hooked_tree
+	with_keeper wp-async "hooks: a sparse process: no more than criu writes alone" sparse
 	with_keeper wp-async "hooks: a keeper that was killed, a parent that is none" \
 		broken_chains wp-async
 	tap_run "the test of the patches, with a plugin of its own" patches_own

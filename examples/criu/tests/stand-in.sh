@@ -169,8 +169,10 @@ stand_in criu-stand-in "$plan"
 stand_in criu-hooked "$plan"
 if [ "$plan" != control ]; then
 	stand_in criu-stand-in exec
-	stand_in criu-stand-in markers
-	stand_in criu-stand-in entries
+	for program in criu-stand-in criu-hooked; do
+		stand_in "$program" markers
+		stand_in "$program" entries
+	done
 	stand_in criu-stand-in cut
 	stand_in criu-stand-in newer-plugin
 	PML_TEST_KEEPER=$keeper stand_in criu-stand-in status

@@ -318,9 +318,10 @@ int criu_plugin_hook(const char *name)
 static void read_pagemap(const struct target *t, const struct criu_plugin_desc *d)
 {
 	enum { PIECE = 500 };
-	int (*scan)(int pid, uint64_t start, uint64_t end, unsigned long *pages);
+	int (*scan)(int pid, uint64_t start, uint64_t end, unsigned long *present,
+		    unsigned long *dirty);
 	int (*reset)(int pid);
-	unsigned long pages[PIECE / 64 + 1];
+	unsigned long present[PIECE / 64 + 1], dirty[PIECE / 64 + 1];
 	uint64_t entries[PIECE];
 	int fd = open_proc(t->pid, "pagemap", O_RDONLY);
 
@@ -334,18 +335,19 @@ static void read_pagemap(const struct target *t, const struct criu_plugin_desc *
 		if (pread(fd, entries, sizeof(entries), (off_t)(start / PAGE * 8)) !=
 		    sizeof(entries))
 			_exit(20);
-		memset(pages, 0, sizeof(pages));
+		memset(present, 0, sizeof(present));
 		for (size_t i = 0; i < PIECE; i++)
 			if (entries[i] & (ENTRY_PRESENT | ENTRY_SWAPPED))
-				pages[i / 64] |= 1ul << (i % 64);
-		if (scan(t->pid, start, start + PIECE * PAGE, pages))
+				present[i / 64] |= 1ul << (i % 64);
+		memcpy(dirty, present, sizeof(dirty));
+		if (scan(t->pid, start, start + PIECE * PAGE, present, dirty))
 			_exit(21);
 		for (size_t i = 0; i < PIECE; i++)
-			if (entries[i] & (ENTRY_PRESENT | ENTRY_SWAPPED))
+			if (present[i / 64] & (1ul << (i % 64)))
 				note(t->start, start + i * PAGE, start + (i + 1) * PAGE,
-				     pages[i / 64] & (1ul << (i % 64)));
+				     dirty[i / 64] & (1ul << (i % 64)));
 	}
-	if (reset(t->pid))
+	if (!no_reset && reset(t->pid))
 		_exit(22);
 	close(fd);
 }
