@@ -206,6 +206,8 @@ static void *work(void *arg)
 	build(p);
 	if (p->first && p->w->threads == 1)
 		bad_before_writes(p->w);
+	if (p->first)
+		stay_from_now_on(p->w);
 	for (long i = 1; i <= p->w->writes; i++) {
 		write_one(p);
 		if (p->first && share && i % share == 0 && i < p->w->writes)
@@ -246,14 +248,14 @@ static void usage(void)
 	fprintf(stderr,
 		"Usage: boehm-oracle [--chains N] [--length N] [--body N] [--size N] [--writes N] [--threads N] [--forks N]\n"
 		"       [--exec] [--call] [--need] [--control] [--replace] [--close-all] [--unmap] [--huge]\n"
-		"       [--toggle] [--no-descriptors] [--withdraw] [--environment] [--quiet]\n");
+		"       [--toggle] [--no-descriptors] [--withdraw] [--environment] [--stay FILE] [--quiet]\n");
 	exit(2);
 }
 
 static void parse(int argc, char **argv, struct wishes *w)
 {
 	enum { CHAINS = 1, LENGTH, BODY, SIZE, WRITES, THREADS, FORKS, EXEC, CALL, NEED, CONTROL, REPLACE, CLOSE_ALL,
-	       UNMAP, HUGE_ONES, TOGGLE, QUIET, ENVIRONMENT, WITHDRAW, NO_DESCRIPTORS };
+	       UNMAP, HUGE_ONES, TOGGLE, QUIET, ENVIRONMENT, WITHDRAW, NO_DESCRIPTORS, STAY };
 	static const struct option options[] = {
 		{ "chains", 1, NULL, CHAINS }, { "length", 1, NULL, LENGTH },
 		{ "body", 1, NULL, BODY }, { "size", 1, NULL, SIZE }, { "writes", 1, NULL, WRITES }, { "threads", 1, NULL, THREADS },
@@ -263,7 +265,8 @@ static void parse(int argc, char **argv, struct wishes *w)
 		{ "huge", 0, NULL, HUGE_ONES }, { "toggle", 0, NULL, TOGGLE },
 		{ "quiet", 0, NULL, QUIET },
 		{ "environment", 0, NULL, ENVIRONMENT }, { "withdraw", 0, NULL, WITHDRAW },
-		{ "no-descriptors", 0, NULL, NO_DESCRIPTORS }, { NULL, 0, NULL, 0 },
+		{ "no-descriptors", 0, NULL, NO_DESCRIPTORS }, { "stay", 1, NULL, STAY },
+		{ NULL, 0, NULL, 0 },
 	};
 	int o;
 
@@ -291,6 +294,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 		case ENVIRONMENT: w->environment = true; break;
 		case WITHDRAW: w->withdraw = true; break;
 		case NO_DESCRIPTORS: w->no_descriptors = true; break;
+		case STAY: w->stay = optarg; break;
 		default: usage();
 		}
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* oracle.h - what the oracle is asked for, and the bad input it can be given. */
+/* oracle.h - what the oracle is asked for, the bad input it can be given, and where it
+ * stands still. */
 #ifndef BOEHM_ORACLE_H
 #define BOEHM_ORACLE_H
 
@@ -26,6 +27,7 @@ struct wishes {
 	bool no_descriptors;	/* leave no descriptor free */
 	bool withdraw;		/* GC_set_manual_vdb_allowed(0) before GC_INIT() */
 	bool environment;	/* say what is left of the constructor's variable */
+	const char *stay;	/* a file, see stay_from_now_on() */
 	bool quiet;
 };
 
@@ -34,5 +36,9 @@ void bad_before_writes(const struct wishes *w);
 void bad_now_and_then(const struct wishes *w, unsigned long turn);
 /* In a forked child: the oracle from its beginning, as a new program. */
 _Noreturn void bad_exec(const struct wishes *w);
+
+/* From now on each collection that finds the file stays in its middle: it adds a line to
+ * it and goes on when the file is gone, or is empty again. */
+void stay_from_now_on(const struct wishes *w);
 
 #endif /* BOEHM_ORACLE_H */

@@ -13,6 +13,7 @@
 #   chain.sh BUILD between BACKEND         what happens between rounds
 #   chain.sh BUILD zdtm BACKEND            CRIU's own memory tests
 #   chain.sh BUILD itself BACKEND...       a process that itself uses libpml
+#   chain.sh BUILD boehm BACKEND           a program on the Boehm collector, in mid-collection
 #   chain.sh BUILD negative BACKEND        one page in some is kept back: it is caught
 #   chain.sh BUILD pages BACKEND           pages written, beside those that were
 #
@@ -30,6 +31,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/zdtm.sh"
 # shellcheck source=examples/criu/tests/itself.sh
 . "$here/itself.sh"
+# shellcheck source=examples/criu/tests/boehm.sh
+. "$here/boehm.sh"
 
 build=$1 plan=$2
 shift 2
@@ -38,6 +41,7 @@ criu=${PML_CRIU:-criu}
 keeper=$build/examples/criu/pml-criu
 plugin=$build/examples/criu/plugin
 subject=$build/examples/criu/tests/criu-subject
+oracle=$build/examples/boehm/programs/boehm-oracle
 work=$(mktemp -d)
 images=$work/images
 answers=$work/answers
@@ -486,6 +490,8 @@ plan_fast()
 	with_keeper wp-async "a restored process is another one" after_restore
 	plan_between wp-async
 	plan_itself wp-async ptscan
+	plan_boehm wp-async boehm_pml_chain
+	plan_boehm ptscan boehm_chain
 }
 
 # The test that comes with the patches, with a plugin of its own.
@@ -513,6 +519,7 @@ plan_hooked()
 	with_keeper wp-async "hooks: a round that fails loses nothing" failed_rounds
 	plan_between wp-async
 	plan_itself wp-async ptscan
+	plan_boehm wp-async boehm_pml_chain
 }
 
 # many BACKEND N FOLDER KIND...: these kinds in turns; what has passed is noted.
@@ -523,7 +530,8 @@ many()
 	shift 3
 	kinds=("$@")
 	for ((i = 1; i <= n; i++)); do
-		set -- "${kinds[i % ${#kinds[@]}]}" "$folder/$backend.${kinds[0]}.$i"
+		set -- "${kinds[i % ${#kinds[@]}]}"
+		set -- "$1" "$folder/$backend.$1.$i"
 		if [ -f "$2" ]; then
 			tap_ok 0 "$backend: chain $i, $1"
 			continue
@@ -540,8 +548,11 @@ many()
 
 plan_chains()
 {
+	local kinds=(tree_chain running_chain tree_chain read_chain redis_chain)
+
 	keys=300000
-	many "$@" tree_chain running_chain tree_chain read_chain redis_chain
+	[ ! -x "$oracle" ] || kinds+=(boehm_chain boehm_pml_chain)
+	many "$@" "${kinds[@]}"
 }
 
 plan_kills()
