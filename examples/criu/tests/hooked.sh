@@ -16,7 +16,7 @@ shift 2
 folder=$("$here/../patches/get" --cached 2>&1) || status=$?
 [ "$status" -ne 77 ] || tap_skip_all "${folder#*skipped: }"
 [ "$status" -eq 0 ] || { printf "%s\n" "$folder" >&2; exit 1; }
-export PML_CRIU=$folder/criu/criu
+export PML_CRIU=$folder/criu/criu PML_ZDTM=$folder/test/zdtm
 
 if [ "$where" = guest ]; then
 	kernel=$1 share=()

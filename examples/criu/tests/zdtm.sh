@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # the variables are chain.sh's
-# CRIU's own memory tests (patches/get builds them) through the plugin: three pre-dumps, a
-# dump, a restore, and the test says whether it is what it was.  Sourced by chain.sh.
+# CRIU's own memory tests through the plugin: three pre-dumps, a dump, a restore, and the
+# test says whether it is what it was.  They are in the folder PML_ZDTM, test/zdtm of what
+# patches/get has built, and any criu will do.  Sourced by chain.sh.
 
 # zdtm_up FOLDER NAME: it runs, and its number is $root.
 zdtm_up()
@@ -59,7 +60,7 @@ may_read_limits()
 # zdtm BACKEND
 plan_zdtm()
 {
-	local folder=${criu%/criu/criu}/test/zdtm file
+	local folder=${PML_ZDTM:?no folder with the tests of CRIU} file
 
 	for file in "$folder"/static/* "$folder"/transition/*; do
 		if [ "${file##*/}" = mlock_setuid ] && ! may_read_limits; then
