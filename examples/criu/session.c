@@ -9,6 +9,7 @@
 #include "session.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,18 +136,24 @@ static int collect(struct session *s, struct spans *dirty)
 }
 
 #ifdef PML_TEST_HOOKS
-/* The negative control: one page in so many of those written is kept back. */
+/* The negative control: one page in so many of those written is kept back; or one alone,
+ * in the first collect that finds a file, which it takes away. */
 static void keep_pages_back(struct spans *dirty)
 {
-	const char *set = getenv("PML_TEST_CRIU_DROP");
-	unsigned long every = set ? strtoul(set, NULL, 10) : 0, at = 0;
+	const char *set = getenv("PML_TEST_CRIU_DROP"), *once = getenv("PML_TEST_CRIU_DROP_ONE");
+	unsigned long every = set ? strtoul(set, NULL, 10) : 0, most = ULONG_MAX, at = 0;
 	struct spans kept = { 0 };
 
+	if (once && unlink(once) == 0) {
+		every = (spans_bytes(dirty) / 4096 + 1) / 2;
+		most = 1;
+	}
 	if (!every)
 		return;
 	for (size_t i = 0; i < dirty->n; i++)
 		for (uint64_t p = dirty->v[i].start; p < dirty->v[i].end; p += 4096)
-			if (++at % every == 0 && spans_add(&kept, p, p + 4096))
+			if (++at % every == 0 && at / every <= most &&
+			    spans_add(&kept, p, p + 4096))
 				abort();
 	if (spans_subtract(dirty, &kept))
 		abort();
