@@ -63,7 +63,7 @@ why_not()
 	case $1 in
 	mlock_setuid) may_read_limits || echo "CAP_SYS_RESOURCE is missing here" ;;
 	maps02)
-		! "$criu" --version | grep -Eq 'Version: ([0-3]\.|4\.[01](\.|$))' ||
+		! grep -Eq 'Version: ([0-3]\.|4\.[01](\.|$))' <<<"$("$criu" --version)" ||
 			echo "criu before 4.2 does not restore MADV_WIPEONFORK"
 		;;
 	esac
