@@ -64,7 +64,7 @@ static enum verdict collect_and_copy(struct trial *tr, unsigned char *shadow, ui
 static enum verdict compare(const struct trial *tr, const unsigned char *shadow)
 {
 	const struct subject *s = &tr->s;
-	size_t lost_words = 0, lost_pages = 0, first = 0, page_before = SIZE_MAX;
+	size_t lost_words = 0, lost_pages = 0, first = 0, first_at = 0, page_before = SIZE_MAX;
 	uint64_t is, copied, first_is = 0, first_copied = 0;
 	unsigned char *page = malloc(s->page);
 
@@ -77,7 +77,8 @@ static enum verdict compare(const struct trial *tr, const unsigned char *shadow)
 			if (is == copied)
 				continue;
 			if (!lost_words++) {
-				first = i * s->page + at;
+				first = i;
+				first_at = at;
 				first_is = is;
 				first_copied = copied;
 			}
@@ -88,8 +89,7 @@ static enum verdict compare(const struct trial *tr, const unsigned char *shadow)
 	free(page);
 	if (lost_words)
 		return fail("%zu words in %zu pages lost, the first at %zu of page %zu: %#lx, copied as %#lx",
-			    lost_words, lost_pages, first % s->page, first / s->page, first_is,
-			    first_copied);
+			    lost_words, lost_pages, first_at, first, first_is, first_copied);
 	return PASS;
 }
 
