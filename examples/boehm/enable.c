@@ -27,6 +27,7 @@ enum state { OFF, ASKED, ON };
 static enum state state;
 static bool set_variable;
 static bool has_provider;
+static int allowed_before;
 static char message[320];
 static GC_on_heap_resize_proc next_resize;
 static pid_t loaded_by;
@@ -85,6 +86,9 @@ static void settle(void)
 		refuse(0, "libgc does not collect incrementally; unset GC_DISABLE_INCREMENTAL, and do not ask it to find leaks");
 		pml_gc_hook_feed(false);
 		pml_gc_tracker_close();
+		/* it may be asked later, and nobody would tell it then */
+		if (!has_provider)
+			GC_set_manual_vdb_allowed(allowed_before);
 		state = OFF;
 		return;
 	}
@@ -121,8 +125,10 @@ static int get_ready(void (*before_first)(void))
 	pml_gc_hook_install(before_first);
 	has_provider = offer_provider();
 	pml_gc_hook_feed(!has_provider);
-	if (!has_provider)
+	if (!has_provider) {
+		allowed_before = GC_get_manual_vdb_allowed();
 		GC_set_manual_vdb_allowed(1);
+	}
 	return 0;
 }
 

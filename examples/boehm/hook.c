@@ -139,9 +139,13 @@ static void push_instead(void)
 	pml_gc_hook_collected(began, !known, bytes_of(parts, n));
 }
 
+/*
+ * Where marking overflows its stack, libgc pushes the roots a second time in one stop.
+ * A stop whose beginning was seen has had its event.
+ */
 static void GC_CALLBACK on_roots(void)
 {
-	if (hook.feed && !hook.fed)
+	if (hook.feed && !hook.fed && !hook.stopped_at)
 		push_instead();
 	hook.fed = false;
 	if (hook.next_roots)

@@ -34,9 +34,10 @@ struct value {
 	uint64_t *plain;	/* holds no pointers */
 };
 
+/* The value before the next: along a long chain libgc's stack of marks fills up. */
 struct node {
-	struct node *next;
 	struct value *value;
+	struct node *next;
 	uint64_t id;
 };
 
@@ -248,14 +249,14 @@ static void usage(void)
 	fprintf(stderr,
 		"Usage: boehm-oracle [--chains N] [--length N] [--body N] [--size N] [--writes N] [--threads N] [--forks N]\n"
 		"       [--exec] [--call] [--need] [--control] [--replace] [--close-all] [--unmap] [--huge]\n"
-		"       [--toggle] [--no-descriptors] [--withdraw] [--environment] [--stay FILE] [--quiet]\n");
+		"       [--toggle] [--no-descriptors] [--withdraw] [--environment] [--late] [--stay FILE] [--quiet]\n");
 	exit(2);
 }
 
 static void parse(int argc, char **argv, struct wishes *w)
 {
 	enum { CHAINS = 1, LENGTH, BODY, SIZE, WRITES, THREADS, FORKS, EXEC, CALL, NEED, CONTROL, REPLACE, CLOSE_ALL,
-	       UNMAP, HUGE_ONES, TOGGLE, QUIET, ENVIRONMENT, WITHDRAW, NO_DESCRIPTORS, STAY };
+	       UNMAP, HUGE_ONES, TOGGLE, QUIET, ENVIRONMENT, WITHDRAW, NO_DESCRIPTORS, STAY, LATE };
 	static const struct option options[] = {
 		{ "chains", 1, NULL, CHAINS }, { "length", 1, NULL, LENGTH },
 		{ "body", 1, NULL, BODY }, { "size", 1, NULL, SIZE }, { "writes", 1, NULL, WRITES }, { "threads", 1, NULL, THREADS },
@@ -266,6 +267,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 		{ "quiet", 0, NULL, QUIET },
 		{ "environment", 0, NULL, ENVIRONMENT }, { "withdraw", 0, NULL, WITHDRAW },
 		{ "no-descriptors", 0, NULL, NO_DESCRIPTORS }, { "stay", 1, NULL, STAY },
+		{ "late", 0, NULL, LATE },
 		{ NULL, 0, NULL, 0 },
 	};
 	int o;
@@ -275,7 +277,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (o) {
 		case CHAINS: w->chains = boehm_number(optarg, 1, 10000000); break;
-		case LENGTH: w->length = boehm_number(optarg, 1, 1000); break;
+		case LENGTH: w->length = boehm_number(optarg, 1, 100000); break;
 		case BODY: w->body = boehm_number(optarg, 0, 1000); break;
 		case SIZE: w->size = boehm_number(optarg, sizeof(struct value), LARGE); break;
 		case WRITES: w->writes = boehm_number(optarg, 1, 1000000000); break;
@@ -295,6 +297,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 		case WITHDRAW: w->withdraw = true; break;
 		case NO_DESCRIPTORS: w->no_descriptors = true; break;
 		case STAY: w->stay = optarg; break;
+		case LATE: w->late = true; break;
 		default: usage();
 		}
 	}
@@ -315,7 +318,11 @@ int main(int argc, char **argv)
 	}
 	if (w.withdraw)
 		GC_set_manual_vdb_allowed(0);
+	if (w.late)
+		clearenv();
 	GC_INIT();
+	if (w.late)
+		GC_enable_incremental();
 	if (w.environment)
 		printf("GC_ENABLE_INCREMENTAL is %sset\n",
 		       getenv("GC_ENABLE_INCREMENTAL") ? "" : "not ");

@@ -26,6 +26,7 @@ struct wishes {
 	bool toggle;		/* GC_disable() and GC_enable() */
 	bool no_descriptors;	/* leave no descriptor free */
 	bool withdraw;		/* GC_set_manual_vdb_allowed(0) before GC_INIT() */
+	bool late;		/* lose the environment, and ask libgc after GC_INIT() */
 	bool environment;	/* say what is left of the constructor's variable */
 	const char *stay;	/* a file, see stay_from_now_on() */
 	bool quiet;

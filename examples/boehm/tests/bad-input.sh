@@ -54,6 +54,17 @@ environment_is_clean()
 	[[ $got == *"GC_ENABLE_INCREMENTAL is not set"* ]]
 }
 
+# Chains so long that marking overflows its stack: libgc begins it anew, in the same stop.
+# shellcheck disable=SC2317
+long_chains()
+{
+	local got
+
+	got=$("$oracle" --need --chains 4 --length 20000 --writes 10000 "$@")
+	echo "$got"
+	[[ $got == *"bypassed 0"* ]]
+}
+
 "$oracle" --need --chains 10 --writes 10 --quiet ||
 	tap_skip_all "no back-end of libpml works here"
 tap_run "all descriptors closed, others in their place" "$oracle" --close-all --huge
@@ -69,6 +80,8 @@ tap_run "GC_disable() and GC_enable()" "$oracle" --toggle
 tap_run "six threads collect, stops are abandoned" \
 	env GC_PAUSE_TIME_TARGET=1 GC_FULL_FREQUENCY=1000 "$oracle" --threads 6 --writes 100000
 tap_run "the permission for dirty bits by hand is withdrawn before GC_INIT" "$oracle" --withdraw
+tap_run "the environment is lost before GC_INIT, and libgc asked after it" "$oracle" --late
+tap_run "marking overflows its stack" long_chains
 tap_run "no back-end of that name: refused in words" \
 	refused env PML_BACKEND=nonsense "$oracle" --chains 10 --writes 10
 tap_run "... and the program runs with libgc alone" env PML_BACKEND=nonsense "$oracle"
