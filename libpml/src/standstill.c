@@ -283,6 +283,19 @@ static bool is_broken(void)
 }
 #endif
 
+/* By the only thread there is: its signal handlers write, too. */
+static int undisturbed(int (*work)(void *arg), void *arg)
+{
+	sigset_t all, before;
+	int result;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	result = work(arg);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return result;
+}
+
 int pml_standstill(struct pml_proc *p, int (*work)(void *arg), void *arg, bool *stood)
 {
 	struct stop s = {
@@ -298,7 +311,7 @@ int pml_standstill(struct pml_proc *p, int (*work)(void *arg), void *arg, bool *
 #endif
 	if (p->self && is_alone(p)) {
 		*stood = true;
-		return work(arg);
+		return undisturbed(work, arg);
 	}
 	if (run_helper(&s)) {
 		*stood = false;

@@ -2,8 +2,8 @@
 /*
  * test_soft_dirty.c - what soft-dirty alone can get wrong: somebody else clears
  * the bits, a second tracker comes, the tracker is killed while its target
- * stands still, a call of the target ends early because of the stop.  Run by
- * CTest, and in guests.
+ * stands still, a call of the target ends early because of the stop, a signal
+ * handler writes.  Run by CTest, and in guests.
  */
 #define _GNU_SOURCE
 #include "pml.h"
@@ -21,6 +21,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/time.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -29,6 +30,7 @@
 #define PAGES 64
 #define KILLS 60
 #define COLLECTS 100
+#define SIGNAL_PAGES 2048u
 
 static unsigned char *region;
 static size_t page;
@@ -286,6 +288,91 @@ static void made_huge(void)
 	munmap(room, 2 * huge);
 }
 
+/* ---- a program of one thread, and its signal handler ---- */
+
+static unsigned char *written;
+static volatile unsigned int writes;
+
+static void write_next(int signal)
+{
+	(void)signal;
+	written[writes++ % SIGNAL_PAGES * page]++;
+}
+
+static void copy_reported(const struct pml_result *r, unsigned char *copy)
+{
+	for (size_t i = 0; i < r->nranges; i++) {
+		uint64_t from = r->ranges[i].start - (uintptr_t)written;
+
+		memcpy(copy + from, written + from, r->ranges[i].end - r->ranges[i].start);
+	}
+}
+
+static size_t differing_pages(const unsigned char *copy)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < SIGNAL_PAGES; i++)
+		n += memcmp(copy + i * page, written + i * page, page) != 0;
+	return n;
+}
+
+/* Each page is written once or so: one that is lost is not found again. */
+static int collect_under_signals(struct pml *t, unsigned char *copy)
+{
+	struct itimerval often = { .it_interval.tv_usec = 500, .it_value.tv_usec = 500 };
+	const struct itimerval never = { 0 };
+	const struct pml_result *r;
+	int err = pml_start(t);
+
+	if (!err)
+		err = pml_collect(t, NULL, &r);
+	memcpy(copy, written, SIGNAL_PAGES * page);
+	setitimer(ITIMER_REAL, &often, NULL);
+	while (!err && writes < SIGNAL_PAGES / 2) {
+		err = pml_collect(t, NULL, &r);
+		if (!err)
+			copy_reported(r, copy);
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	if (!err)
+		err = pml_collect(t, NULL, &r);
+	if (!err)
+		copy_reported(r, copy);
+	return err;
+}
+
+static void signal_handler(void)
+{
+	struct sigaction handler = { .sa_handler = write_next, .sa_flags = SA_RESTART };
+	size_t size = SIGNAL_PAGES * page;
+	struct pml_span watch;
+	struct pml_options o = { .size = sizeof(o), .backend = "soft-dirty", .watch = &watch,
+				 .nwatch = 1, .target = PML_TARGET_SELF };
+	unsigned char *copy;
+	struct pml *t;
+	int err;
+
+	written = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	copy = malloc(size);
+	if (written == MAP_FAILED || !copy)
+		exit(1);
+	madvise(written, size, MADV_NOHUGEPAGE);
+	memset(written, 1, size);
+	watch.start = (uintptr_t)written;
+	watch.end = watch.start + size;
+	sigaction(SIGALRM, &handler, NULL);
+	err = pml_open(&t, &o);
+	if (!err) {
+		err = collect_under_signals(t, copy);
+		pml_close(t);
+	}
+	tap_ok(!err && !differing_pages(copy), "%u writes by a signal handler: %zu lost (%d)",
+	       writes, differing_pages(copy), err);
+	munmap(written, size);
+	free(copy);
+}
+
 int main(void)
 {
 	struct pml_probe_info info[32];
@@ -322,5 +409,6 @@ int main(void)
 	killed_trackers();
 	calls_go_on();
 	made_huge();
+	signal_handler();
 	return tap_done();
 }
