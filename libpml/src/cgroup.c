@@ -97,29 +97,14 @@ static int see(struct pml *t, int32_t pid, uint64_t *joined)
 
 static int see_listed(struct pml *t, int dir, uint64_t *joined)
 {
-	int fd = openat(dir, "cgroup.procs", O_RDONLY | O_CLOEXEC);
-	char text[4096];
-	int32_t pid = -1;
-	ssize_t n;
-	int err = 0;
+	int fd = openat(dir, "cgroup.procs", O_RDONLY | O_CLOEXEC), err;
 
 	if (fd < 0)
 		return -errno;
-	while (!err && (n = read(fd, text, sizeof(text))) > 0) {
-		for (ssize_t i = 0; i < n && !err; i++) {
-			if (text[i] >= '0' && text[i] <= '9') {
-				pid = (pid < 0 ? 0 : pid * 10) + (text[i] - '0');
-			} else if (pid >= 0) {
-				err = see(t, pid, joined);
-				pid = -1;
-			}
-		}
-	}
-	/* a threaded cgroup lists no processes: they are in the one above it */
-	if (n < 0 && errno != EOPNOTSUPP && !err)
-		err = -errno;
+	err = pml_each_listed(t, fd, see, joined);
 	close(fd);
-	return err;
+	/* a threaded cgroup lists no processes: they are in the one above it */
+	return err == -EOPNOTSUPP ? 0 : err;
 }
 
 /* The cgroup itself, and those below it. */

@@ -104,6 +104,9 @@ bool pml_proc_restored(const struct pml_proc *p);
 uint64_t pml_proc_thp_bytes(const struct pml_proc *p);
 struct pml_proc *pml_proc_find(const struct pml *t, int32_t pid);
 int pml_procs_poll(struct pml *t);		/* joins and leaves: tree, cgroup */
+/* Each number of a list such as cgroup.procs, until one fails. */
+typedef int pml_listed_proc(struct pml *t, int32_t pid, uint64_t *count);
+int pml_each_listed(struct pml *t, int fd, pml_listed_proc *each, uint64_t *count);
 void pml_procs_unseen(struct pml *t, int32_t pid);	/* this one is not watched */
 
 /* cgroup.c */

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,25 @@ static int open_under(const struct pml_proc *p, const char *name, int flags)
 	int fd = openat(p->dirfd, name, flags | O_RDONLY | O_CLOEXEC);
 
 	return fd < 0 ? -errno : fd;
+}
+
+static ssize_t read_small(int dirfd, const char *name, char *text, size_t size)
+{
+	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
+	size_t n = 0;
+
+	if (fd < 0)
+		return -errno;
+	while (n < size - 1) {
+		ssize_t got = read(fd, text + n, size - 1 - n);
+
+		if (got <= 0)
+			break;
+		n += (size_t)got;
+	}
+	close(fd);
+	text[n] = '\0';
+	return (ssize_t)n;
 }
 
 static void close_fd(int *fd)
@@ -45,6 +65,9 @@ static int why_not(struct pml *t, int err, int32_t pid)
 	case -EPERM:
 		return pml_fail(t, -EPERM, "process ", who,
 				": not permitted to look into it; run as its user or as root (ptrace rights are needed)");
+	case -EBUSY:
+		return pml_fail(t, -EBUSY, "process ", who,
+				": it shares its parent's memory, as after vfork; try again when it has called exec, or name the parent");
 	case -EMFILE:
 	case -ENFILE:
 		return pml_fail(t, -EMFILE, "process ", who,
@@ -52,6 +75,23 @@ static int why_not(struct pml *t, int err, int32_t pid)
 	default:
 		return pml_fail(t, err, "process ", who, ": ", strerrordesc_np(-err));
 	}
+}
+
+/*
+ * Until it calls exec, the memory is its parent's: so are the files of procfs that are
+ * opened here, and they stay the parent's afterwards.
+ */
+static bool shares_parents_memory(const struct pml_proc *p)
+{
+	char text[512];
+	const char *at;
+	long parent;
+
+	if (read_small(p->dirfd, "status", text, sizeof(text)) <= 0)
+		return false;
+	at = strstr(text, "\nPPid:\t");
+	parent = at ? strtol(at + 7, NULL, 10) : 0;
+	return parent > 0 && syscall(SYS_kcmp, parent, p->pid, KCMP_VM, 0, 0) == 0;
 }
 
 static int open_files(struct pml_proc *p)
@@ -72,6 +112,8 @@ static int open_files(struct pml_proc *p)
 	p->dirfd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (p->dirfd < 0)
 		return -errno;
+	if (!p->self && shares_parents_memory(p))
+		return -EBUSY;
 	fd = open_under(p, "maps", 0);
 	if (fd < 0)
 		return fd;
@@ -328,10 +370,11 @@ void pml_procs_unseen(struct pml *t, int32_t pid)
  * collect, which tells all that is there.  One that cannot be attached is told,
  * and tried again at the next look: between vfork and exec, say, its memory is
  * its parent's. */
-static int join(struct pml *t, int32_t pid)
+static int join(struct pml *t, int32_t pid, uint64_t *count)
 {
 	int err;
 
+	(void)count;
 	if (pml_proc_find(t, pid))
 		return 0;
 	err = pml_proc_add(t, pid, NULL);
@@ -342,48 +385,43 @@ static int join(struct pml *t, int32_t pid)
 	return 0;
 }
 
-static ssize_t read_small(int dirfd, const char *name, char *text, size_t size)
+int pml_each_listed(struct pml *t, int fd, pml_listed_proc *each, uint64_t *count)
 {
-	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
-	size_t n = 0;
+	char text[4096];
+	int32_t pid = -1;
+	ssize_t n;
+	int err = 0;
 
-	if (fd < 0)
-		return -errno;
-	while (n < size - 1) {
-		ssize_t got = read(fd, text + n, size - 1 - n);
-
-		if (got <= 0)
-			break;
-		n += (size_t)got;
+	while (!err && (n = read(fd, text, sizeof(text))) > 0) {
+		for (ssize_t i = 0; i < n && !err; i++) {
+			if (text[i] >= '0' && text[i] <= '9') {
+				pid = (pid < 0 ? 0 : pid * 10) + (text[i] - '0');
+			} else if (pid >= 0) {
+				err = each(t, pid, count);
+				pid = -1;
+			}
+		}
 	}
-	close(fd);
-	text[n] = '\0';
-	return (ssize_t)n;
+	return !err && n < 0 ? -errno : err;
 }
 
-static int join_listed(struct pml *t, char *text)
+static int join_listed(struct pml *t, int dirfd, const char *name)
 {
-	char *at = text;
+	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC), err;
 
-	for (;;) {
-		char *end;
-		long pid = strtol(at, &end, 10);
-		int err;
-
-		if (end == at)
-			return 0;
-		err = join(t, (int32_t)pid);
-		if (err)
-			return err;
-		at = end;
-	}
+	/* a thread that has ended meanwhile */
+	if (fd < 0)
+		return 0;
+	err = pml_each_listed(t, fd, join, NULL);
+	close(fd);
+	return err == -ESRCH ? 0 : err;
 }
 
 /* The children of every thread of a process join; theirs are found when their
  * slot is looked at, which is later in the same pass. */
 static int join_children(struct pml *t, const struct pml_proc *p)
 {
-	char name[64], num[24], text[4096];
+	char name[64], num[24];
 	char entries[4096] __attribute__((aligned(8)));
 	int dir = openat(p->dirfd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int err = 0;
@@ -400,8 +438,7 @@ static int join_children(struct pml *t, const struct pml_proc *p)
 			if (*tid != '.') {
 				pml_words(name, sizeof(name), "task/",
 					  pml_number(num, strtoul(tid, NULL, 10)), "/children");
-				if (read_small(p->dirfd, name, text, sizeof(text)) > 0)
-					err = join_listed(t, text);
+				err = join_listed(t, p->dirfd, name);
 			}
 			at += len;
 		}
@@ -424,7 +461,7 @@ int pml_procs_poll(struct pml *t)
 	if (t->target != PML_TARGET_TREE)
 		return 0;
 	if (t->rejoin) {
-		err = join(t, t->pid);
+		err = join(t, t->pid, NULL);
 		t->rejoin = !pml_proc_find(t, t->pid) && lives(t->pid);
 	}
 	for (uint32_t i = 0; i < t->nprocs && !err; i++) {
