@@ -80,7 +80,8 @@ struct pml_backend {
 };
 
 /* For attach: the descriptor without which the kernel tracks nothing.  When it is another
- * file one day, the process was restored from a checkpoint. */
+ * file one day, the process was restored from a checkpoint, or has closed it: then nothing
+ * is asked of it, or written to it, any more. */
 void pml_proc_tracked_by(struct pml_proc *p, int fd);
 
 /* Every back-end, in order of preference; backends.c. */

@@ -3,7 +3,7 @@
  * test_soft_dirty.c - what soft-dirty alone can get wrong: somebody else clears
  * the bits, a second tracker comes, the tracker is killed while its target
  * stands still, a call of the target ends early because of the stop, a signal
- * handler writes.  Run by CTest, and in guests.
+ * handler writes, the descriptors are closed.  Run by CTest, and in guests.
  */
 #define _GNU_SOURCE
 #include "pml.h"
@@ -373,6 +373,43 @@ static void signal_handler(void)
 	free(copy);
 }
 
+/* All descriptors are closed, and their numbers go to a file of the program's own. */
+static int lose_descriptors(void)
+{
+	struct pml *t = tracker(0);
+	char text[8] = "";
+	uint32_t flags;
+	int fd;
+
+	if (!t || pml_start(t))
+		return 1;
+	dirty_of(t, &flags);
+	closefrom(3);
+	fd = memfd_create("own", 0);
+	if (fd < 0 || write(fd, "own", 3) != 3)
+		return 1;
+	while (dup(fd) < 20)
+		;
+	if (pml_collect(t, NULL, &(const struct pml_result *){ NULL }) != -ESTALE)
+		return 2;
+	return pread(fd, text, sizeof(text), 0) == 3 && !strcmp(text, "own") ? 0 : 3;
+}
+
+static void descriptors_lost(void)
+{
+	int status = -1;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (!pid)
+		_exit(lose_descriptors());
+	waitpid(pid, &status, 0);
+	tap_ok(WIFEXITED(status) && !WEXITSTATUS(status),
+	       "descriptors closed and used again: -ESTALE, and nothing is written to them (%d)",
+	       WEXITSTATUS(status));
+}
+
 int main(void)
 {
 	struct pml_probe_info info[32];
@@ -410,5 +447,6 @@ int main(void)
 	calls_go_on();
 	made_huge();
 	signal_handler();
+	descriptors_lost();
 	return tap_done();
 }

@@ -347,6 +347,8 @@ static int ref_attach(struct pml_proc *p)
 	s->p = p;
 	p->state = s;
 	s->clear_refs = openat(p->dirfd, "clear_refs", O_WRONLY | O_CLOEXEC);
+	if (s->clear_refs >= 0)
+		pml_proc_tracked_by(p, s->clear_refs);
 	taken = s->clear_refs >= 0 && flock(s->clear_refs, LOCK_EX | LOCK_NB);
 	if (s->clear_refs >= 0 && !taken && pread(p->maps_fd, &byte, 1, 0) == 1)
 		return 0;

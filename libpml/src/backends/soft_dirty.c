@@ -625,6 +625,7 @@ static int open_files(struct pml_proc *p, struct soft *s)
 	s->clear_refs = openat(p->dirfd, "clear_refs", O_WRONLY | O_CLOEXEC);
 	if (s->clear_refs < 0)
 		return -errno;
+	pml_proc_tracked_by(p, s->clear_refs);
 	if (flock(s->clear_refs, LOCK_EX | LOCK_NB))
 		return errno == EWOULDBLOCK ? -EBUSY : -errno;
 	if (!p->self) {
