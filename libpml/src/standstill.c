@@ -254,21 +254,17 @@ static bool is_alone(const struct pml_proc *p)
 
 static int run_helper(struct stop *s)
 {
-	sigset_t all, before;
 	char *stack;
 	pid_t pid;
 
 	stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (stack == MAP_FAILED)
 		return -ENOMEM;
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
 	/* no signal at its end: the program's own wait() does not see it */
 	pid = clone(helper, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK, s);
 	if (pid > 0)
 		while (waitpid(pid, NULL, __WCLONE) < 0 && errno == EINTR)
 			;
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	munmap(stack, STACK_SIZE);
 	return pid > 0 ? 0 : -EAGAIN;
 }
@@ -283,25 +279,13 @@ static bool is_broken(void)
 }
 #endif
 
-/* By the only thread there is: its signal handlers write, too. */
-static int undisturbed(int (*work)(void *arg), void *arg)
-{
-	sigset_t all, before;
-	int result;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	result = work(arg);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return result;
-}
-
 int pml_standstill(struct pml_proc *p, int (*work)(void *arg), void *arg, bool *stood)
 {
 	struct stop s = {
 		.p = p, .work = work, .arg = arg, .result = -ECANCELED,
 		.caller = p->self ? (int32_t)syscall(SYS_gettid) : 0,
 	};
+	sigset_t all, before;
 
 #ifdef PML_TEST_HOOKS
 	if (is_broken()) {
@@ -309,14 +293,17 @@ int pml_standstill(struct pml_proc *p, int (*work)(void *arg), void *arg, bool *
 		return work(arg);
 	}
 #endif
+	/* the handlers of the calling thread write, too */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
 	if (p->self && is_alone(p)) {
-		*stood = true;
-		return undisturbed(work, arg);
+		s.stood = true;
+		s.result = work(arg);
+	} else if (run_helper(&s)) {
+		s.stood = false;
+		s.result = work(arg);
 	}
-	if (run_helper(&s)) {
-		*stood = false;
-		return work(arg);
-	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pml_buf_free(&s.tids);
 	if (p->stopped)
 		wait_job_stop(p);
