@@ -86,22 +86,37 @@ static unsigned int next_page(const struct pml_pages *p, unsigned int i, unsigne
 		    find_next_bit(p->plane[PML_PLANE_ASSUMED], to, i));
 }
 
+/* The next page after i of which other things are told; to: none. */
+static unsigned int alike_until(const struct run *r, unsigned int i, unsigned int to,
+				struct verdict v)
+{
+	struct verdict other;
+
+	do {
+		other = ++i < to ? verdict_of(r, i) : (struct verdict){ 0 };
+	} while (i < to && other.events == v.events && other.known == v.known &&
+		 other.reason == v.reason);
+	return i;
+}
+
 /* Writes the records of [start, end) of the chunk at hand; returns how far. */
 static unsigned long put_pages(struct run *r, unsigned long start, unsigned long end)
 {
 	unsigned long base = start & PMD_MASK;
 	unsigned int i = (start - base) >> PAGE_SHIFT, to = (end - base) >> PAGE_SHIFT;
 	u64 granule = r->pages.huge ? PML_CHUNK_SIZE : PAGE_SIZE;
+	const unsigned long *dirty = r->pages.plane[PML_PLANE_DIRTY];
 
 	for (i = next_page(&r->pages, i, to); i < to; i = next_page(&r->pages, i, to)) {
-		struct verdict v = verdict_of(r, i), other;
+		struct verdict v = verdict_of(r, i);
 		unsigned int first = i;
 		unsigned long wanted, got;
 
-		do {
-			other = ++i < to ? verdict_of(r, i) : (struct verdict){ 0 };
-		} while (i < to && other.events == v.events && other.known == v.known &&
-			 other.reason == v.reason);
+		/* of a page that is dirty nothing else matters */
+		if (test_bit(i, dirty))
+			i = find_next_zero_bit(dirty, to, i);
+		else
+			i = alike_until(r, i, to, v);
 		if (!v.events)
 			continue;
 		wanted = base + ((unsigned long)i << PAGE_SHIFT);

@@ -73,15 +73,15 @@ unsigned long pml_ptscan_table(struct mm_struct *mm, unsigned long addr)
 	return pmd_present(value) && !pmd_trans_huge(value) ? pmd_pfn(value) : 0;
 }
 
-/* Clears the dirty bits of an entry; true if one was set. */
+/* Clears the dirty bits that were seen in an entry; true if one was still set. */
 static bool take_dirty(unsigned long *entry, unsigned long value)
 {
 	bool was = false;
 
-	if (!(value & PML_DIRTY_BITS))
-		return false;
-	was |= test_and_clear_bit(_PAGE_BIT_DIRTY, entry);
-	was |= test_and_clear_bit(PML_BIT_SAVED_DIRTY, entry);
+	if (value & _PAGE_DIRTY)
+		was |= test_and_clear_bit(_PAGE_BIT_DIRTY, entry);
+	if (value & PML_DIRTY_BITS & ~_PAGE_DIRTY)
+		was |= test_and_clear_bit(PML_BIT_SAVED_DIRTY, entry);
 	return was;
 }
 
@@ -97,8 +97,22 @@ struct scan {
 	unsigned long start;
 	unsigned long end;
 	u32 events;
+	unsigned long news;	/* bits of an entry: with none but the first it has no news */
 	bool pins;	/* something of this memory has been pinned */
 };
+
+/* The bits of a page's entry that say more than that it is there. */
+static unsigned long news_bits(u32 events, bool pins)
+{
+	unsigned long bits = _PAGE_PRESENT | _PAGE_SPECIAL;
+
+	if (events & PML_EV_DIRTY)
+		bits |= PML_DIRTY_BITS;
+	if (events & PML_EV_REFERENCED)
+		bits |= _PAGE_ACCESSED;
+	/* whether it is pinned is not in the entry: each is looked at */
+	return pins ? ~0ul : bits;
+}
 
 /* What an entry that maps pages tells, for n pages from the first. */
 static void take_entry(struct scan *s, unsigned long *entry, unsigned long value,
@@ -124,23 +138,26 @@ static void take_entry(struct scan *s, unsigned long *entry, unsigned long value
 static bool scan_table(pte_t *table, void *arg)
 {
 	struct scan *s = arg;
-	pte_t *pte = table + pte_index(s->start);
+	unsigned int i = pte_index(s->start), end = i + ((s->end - s->start) >> PAGE_SHIFT);
+	unsigned long news = s->news, *content = s->h->content;
 
-	for (unsigned long addr = s->start; addr < s->end; addr += PAGE_SIZE, pte++) {
-		pte_t value = READ_ONCE(*pte);
-		unsigned int i = pte_index(addr);
+	for (; i < end; i++) {
+		pte_t value = READ_ONCE(table[i]);
 
 		if (pte_none(value))
 			continue;
-		if (!pte_present(value)) {
-			/* swapped out, or on its way to another frame */
-			__set_bit(i, s->h->content);
+		/* Most are this: nothing else is read then, least of all the frame's struct
+		 * page, which is rarely in the cache.  Nor is a page that is swapped out, or
+		 * on its way to another frame.
+		 */
+		if ((pte_flags(value) & news) == _PAGE_PRESENT || !pte_present(value)) {
+			__set_bit(i, content);
 			continue;
 		}
 		/* the zero page: as if nothing was there */
 		if (pte_special(value))
 			continue;
-		take_entry(s, (unsigned long *)&pte->pte, pte_val(value),
+		take_entry(s, (unsigned long *)&table[i].pte, pte_val(value),
 			   page_folio(pte_page(value)), i, 1);
 	}
 	if (s->h->ndirty || s->h->naccessed)
@@ -194,6 +211,7 @@ void pml_ptscan(struct pml_watch *w, struct vm_area_struct *vma, unsigned long s
 	pmd_t *pmd = pml_find_pmd(mm, start, end, &next);
 	int tries = 0;
 
+	s.news = news_bits(events, s.pins);
 	memset(h, 0, sizeof(*h));
 	if (!pmd)
 		return;
