@@ -54,22 +54,25 @@ static long trace(long request, int32_t tid, unsigned long addr, unsigned long d
 	return syscall(SYS_ptrace, request, (long)tid, addr, data);
 }
 
-/* Whether the thread has ended, so that it need not be stopped. */
+/* Whether the thread has ended, so that it need not be stopped.  What cannot be looked
+ * at, for want of a descriptor, say, may run. */
 static bool has_ended(int tasks, int32_t tid)
 {
 	char name[32], num[24], text[512];
 	const char *at;
 	ssize_t n;
+	bool gone;
 	int fd;
 
 	pml_words(name, sizeof(name), pml_number(num, (uint64_t)tid), "/stat");
 	fd = openat(tasks, name, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return true;
+		return errno == ENOENT || errno == ESRCH;
 	n = read(fd, text, sizeof(text) - 1);
+	gone = n < 0 && errno == ESRCH;
 	close(fd);
-	if (n <= 0)
-		return true;
+	if (n < 0)
+		return gone;
 	text[n] = '\0';
 	at = strrchr(text, ')');
 	return at && at[1] == ' ' && (at[2] == 'Z' || at[2] == 'X');
@@ -123,6 +126,8 @@ static int seize_new(struct stop *s, size_t *found)
 			at += len;
 		}
 	}
+	if (!err && n < 0)
+		err = errno == ENOENT ? -ESRCH : -errno;
 	close(tasks);
 	return err;
 }

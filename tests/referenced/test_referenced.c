@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test_referenced.c - mappings that are read or written are told of, others are
- * not; pages that stay hot are told of in every epoch.  Run by CTest, and in
- * guests:
+ * not; pages that stay hot are told of in every epoch.  Also what referenced has in
+ * common with soft-dirty: the stop and the lock.  Run by CTest, and in guests:
  *
  *   test-referenced [EPOCHS]
  */
@@ -20,10 +20,12 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define PAGES 200
+#define FILES 64	/* that may be open, where they are few */
 
 static unsigned char *hot, *cold;
 static volatile unsigned long *rounds;	/* of a target; seen by both */
@@ -220,6 +222,35 @@ static pid_t traced_target(pid_t *tracer)
 	return pid;
 }
 
+static bool uncovered(const struct pml_result *r, enum pml_reason reason)
+{
+	for (size_t i = 0; r && i < r->nuncovered; i++)
+		if (r->uncovered[i].reason == reason)
+			return true;
+	return false;
+}
+
+/* A collect while there is room for one more open file, and no second. */
+static int collect_short_of_files(struct pml *t, const struct pml_result **r)
+{
+	int fds[FILES], n = 0, err;
+	struct rlimit before, few;
+
+	getrlimit(RLIMIT_NOFILE, &before);
+	few = before;
+	few.rlim_cur = FILES;
+	setrlimit(RLIMIT_NOFILE, &few);
+	while (n < FILES && (fds[n] = dup(STDOUT_FILENO)) >= 0)
+		n++;
+	if (n)
+		close(fds[--n]);
+	err = pml_collect(t, NULL, r);
+	while (n)
+		close(fds[--n]);
+	setrlimit(RLIMIT_NOFILE, &before);
+	return err;
+}
+
 /* Where the stop is refused, what is read and cleared while the target runs is told. */
 static void race_is_told(const char *backend, uint32_t events)
 {
@@ -228,14 +259,17 @@ static void race_is_told(const char *backend, uint32_t events)
 	};
 	const struct pml_result *r = NULL;
 	struct pml *t = NULL;
+	bool race = false, race_again = false;
 	pid_t tracer;
-	bool race = false;
 
 	o.pid = traced_target(&tracer);
-	if (!pml_open(&t, &o) && !pml_start(t) && !pml_collect(t, NULL, &r))
-		for (size_t i = 0; i < r->nuncovered; i++)
-			race |= r->uncovered[i].reason == PML_REASON_RACE;
+	if (!pml_open(&t, &o) && !pml_start(t)) {
+		race = !pml_collect(t, NULL, &r) && uncovered(r, PML_REASON_RACE);
+		race_again = !collect_short_of_files(t, &r) && uncovered(r, PML_REASON_RACE);
+	}
 	tap_ok(race, "%s: a target that a debugger has is not stopped, and race is told (%s)", backend,
+	       t ? pml_message(t) : "");
+	tap_ok(race_again, "%s: and so it is short of descriptors (%s)", backend,
 	       t ? pml_message(t) : "");
 	pml_close(t);
 	kill(tracer, SIGKILL);
