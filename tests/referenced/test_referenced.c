@@ -12,6 +12,7 @@
 #include "tap.h"
 #include "tracker.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -278,6 +279,46 @@ static void race_is_told(const char *backend, uint32_t events)
 	waitpid(o.pid, NULL, 0);
 }
 
+/* A forked child closes its copy of a tracker: that is not the parent's end. */
+static void closed_in_a_child(const char *backend, uint32_t events)
+{
+	struct pml_options o = { .size = sizeof(o), .backend = backend, .events = events };
+	struct pml *t = tracker_start(&o), *second = NULL;
+	int go[2], status = -1, err = 0, later = 0;
+	char byte;
+	pid_t pid;
+
+	if (pipe(go))
+		exit(1);
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		close(go[1]);
+		pml_close(t);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	if (!pml_open(&second, &o))
+		err = pml_start(second);
+	tap_ok(t && !status && err == -EBUSY,
+	       "%s: a forked child closes its tracker, and the parent's keeps others out (%d)",
+	       backend, err);
+	pid = fork();
+	if (!pid) {
+		/* lives longer than its parent's tracker, and has its descriptors */
+		close(go[1]);
+		_exit(read(go[0], &byte, 1) != 0);
+	}
+	pml_close(t);
+	later = second ? pml_start(second) : -1;
+	tap_ok(!later, "%s: but not after its end, whoever has its descriptors still (%d)", backend,
+	       later);
+	close(go[1]);
+	close(go[0]);
+	waitpid(pid, &status, 0);
+	pml_close(second);
+}
+
 int main(int argc, char **argv)
 {
 	struct pml_probe_info info[32];
@@ -303,7 +344,9 @@ int main(int argc, char **argv)
 	outside();
 	for (int i = 0; i < n && i < 32; i++)
 		if (info[i].available &&
-		    (!strcmp(info[i].name, "referenced") || !strcmp(info[i].name, "soft-dirty")))
+		    (!strcmp(info[i].name, "referenced") || !strcmp(info[i].name, "soft-dirty"))) {
 			race_is_told(info[i].name, info[i].events);
+			closed_in_a_child(info[i].name, info[i].events);
+		}
 	return tap_done();
 }

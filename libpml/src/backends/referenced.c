@@ -18,6 +18,7 @@
  */
 #define _GNU_SOURCE
 #include "../backend.h"
+#include "../clear_refs.h"
 #include "../message.h"
 #include "../standstill.h"
 #include "../try_child.h"
@@ -26,7 +27,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -47,7 +47,7 @@ struct spans {
 
 struct ref {
 	struct pml_proc *p;
-	int clear_refs;
+	struct pml_clear_refs clear_refs;
 	struct spans pending;		/* what was read, but not told yet */
 	struct spans fresh;		/* while reading */
 	bool full;			/* no room: all mappings are taken as referenced */
@@ -200,11 +200,11 @@ static void take(void *arg, uint64_t start, uint64_t end, unsigned long kb)
 		at(&s->fresh)[s->fresh.n++] = (struct span){ start, end, granule_of(s, start, end) };
 }
 
-static int clear(int clear_refs)
+static int clear(const struct pml_clear_refs *c)
 {
-	if (pwrite(clear_refs, "1", 1, 0) == 1 && pwrite(clear_refs, "4", 1, 0) == 1)
-		return 0;
-	return errno == ENOENT ? -ESRCH : -errno;
+	int err = pml_clear_refs_write(c, '1');
+
+	return err ? err : pml_clear_refs_write(c, '4');
 }
 
 /* While the process stands still. */
@@ -223,7 +223,7 @@ static int read_and_clear(void *arg)
 	close(fd);
 	if (!err)
 		add_fresh(s);
-	return err ? err : clear(s->clear_refs);
+	return err ? err : clear(&s->clear_refs);
 }
 
 static int refresh(struct ref *s)
@@ -325,44 +325,46 @@ static void ref_detach(struct pml_proc *p)
 
 	if (!s)
 		return;
-	if (s->clear_refs >= 0) {
-		flock(s->clear_refs, LOCK_UN);
-		close(s->clear_refs);
-	}
+	pml_clear_refs_release(&s->clear_refs);
 	pml_buf_free(&s->pending.buf);
 	pml_buf_free(&s->fresh.buf);
 	p->state = NULL;
 	munmap(s, sizeof(*s));
 }
 
+static int say_why(struct pml_proc *p, int err)
+{
+	switch (err) {
+	case -EBUSY:
+		return pml_proc_fail(p, err, "referenced: another tracker uses this process's clear_refs; end that one, or choose another back-end");
+	case -EMFILE:
+	case -ENFILE:
+		return pml_proc_fail(p, -EMFILE, "referenced: out of file descriptors; raise the limit (ulimit -n)");
+	case -ESRCH:
+		return pml_proc_fail(p, -ENOTSUP, "referenced: the process has no memory: it is a kernel thread, or a zombie; name another");
+	case -ENOENT:
+		return pml_proc_fail(p, -ESRCH, "referenced: the process has exited; check the pid");
+	default:
+		return pml_proc_fail(p, -EPERM, "referenced: clear_refs of the process cannot be opened; run as its user or as root");
+	}
+}
+
 static int ref_attach(struct pml_proc *p)
 {
 	struct ref *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			     -1, 0);
-	bool taken;
-	char byte;
+	int err;
 
 	if (s == MAP_FAILED)
 		return pml_proc_fail(p, -ENOMEM, "referenced: out of memory");
 	s->p = p;
 	p->state = s;
-	s->clear_refs = openat(p->dirfd, "clear_refs", O_WRONLY | O_CLOEXEC);
-	if (s->clear_refs >= 0)
-		pml_proc_tracked_by(p, s->clear_refs);
-	taken = s->clear_refs >= 0 && flock(s->clear_refs, LOCK_EX | LOCK_NB);
-	if (s->clear_refs >= 0 && !taken && pread(p->maps_fd, &byte, 1, 0) == 1)
+	s->clear_refs.fd = -1;
+	err = pml_clear_refs_take(&s->clear_refs, p);
+	if (!err)
 		return 0;
-	if (s->clear_refs < 0 && (errno == EMFILE || errno == ENFILE)) {
-		ref_detach(p);
-		return pml_proc_fail(p, -EMFILE, "referenced: out of file descriptors; raise the limit (ulimit -n)");
-	}
-	if (s->clear_refs < 0) {
-		ref_detach(p);
-		return pml_proc_fail(p, -EPERM, "referenced: clear_refs of the process cannot be opened; run as its user or as root");
-	}
 	ref_detach(p);
-	return taken ? pml_proc_fail(p, -EBUSY, "referenced: another tracker uses this process's clear_refs; end that one, or choose another back-end")
-		     : pml_proc_fail(p, -ENOTSUP, "referenced: the process has no memory: it is a kernel thread, or a zombie; name another");
+	return say_why(p, err);
 }
 
 /* ---- is it here? ---- */
@@ -398,16 +400,16 @@ static int try_scratch(void)
 	volatile char *m = mmap(NULL, len + TEXT_SIZE, PROT_READ | PROT_WRITE,
 				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	char *text = (char *)m + len;
-	int clear_refs = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+	struct pml_clear_refs c = { .fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC) };
 
 	if (m == MAP_FAILED)
 		return 1;
 	/* the zero page would not count; and a mapping of its own */
 	m[0] = 1;
-	if (mprotect((void *)m, page, PROT_READ) || clear_refs < 0)
+	if (mprotect((void *)m, page, PROT_READ) || c.fd < 0)
 		return 1;
 	(void)m[0];
-	if (clear(clear_refs))
+	if (clear(&c))
 		return 1;
 	if (referenced_kb(m, text))
 		return 2;

@@ -32,6 +32,7 @@
  */
 #define _GNU_SOURCE
 #include "../backend.h"
+#include "../clear_refs.h"
 #include "../ksm.h"
 #include "../look.h"
 #include "../message.h"
@@ -42,7 +43,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -52,7 +52,7 @@
 
 struct soft {
 	struct pml_proc *p;
-	int clear_refs;
+	struct pml_clear_refs clear_refs;
 	int mem;
 	struct pml_look look;
 	struct pml_set pending;		/* what was read, but not told yet */
@@ -361,15 +361,6 @@ static void mark_canary(struct soft *s)
 
 /* ---- read and clear ---- */
 
-static int clear(struct soft *s)
-{
-	if (s->no_clear)
-		return 0;
-	if (pwrite(s->clear_refs, "4", 1, 0) == 1)
-		return 0;
-	return errno == ENOENT ? -ESRCH : -errno;
-}
-
 /* Whether the process has any huge page, where its pages' words do not tell. */
 static bool has_huge(const struct pml_proc *p)
 {
@@ -409,8 +400,8 @@ static int read_and_clear(void *arg)
 	compare_content(s);
 	s->had_huge = s->has_huge;
 	mark_canary(s);
-	if (!err)
-		err = clear(s);
+	if (!err && !s->no_clear)
+		err = pml_clear_refs_write(&s->clear_refs, '4');
 	if (!err)
 		set_canary(s);
 	return err;
@@ -598,10 +589,7 @@ static void soft_detach(struct pml_proc *p)
 
 	if (!s)
 		return;
-	if (s->clear_refs >= 0) {
-		flock(s->clear_refs, LOCK_UN);
-		close(s->clear_refs);
-	}
+	pml_clear_refs_release(&s->clear_refs);
 	if (s->mem >= 0)
 		close(s->mem);
 	if (s->own_canary)
@@ -617,17 +605,10 @@ static void soft_detach(struct pml_proc *p)
 
 static int open_files(struct pml_proc *p, struct soft *s)
 {
-	char byte;
+	int err = pml_clear_refs_take(&s->clear_refs, p);
 
-	/* a kernel thread, or a zombie, has no mappings */
-	if (pread(p->maps_fd, &byte, 1, 0) != 1)
-		return -ESRCH;
-	s->clear_refs = openat(p->dirfd, "clear_refs", O_WRONLY | O_CLOEXEC);
-	if (s->clear_refs < 0)
-		return -errno;
-	pml_proc_tracked_by(p, s->clear_refs);
-	if (flock(s->clear_refs, LOCK_EX | LOCK_NB))
-		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	if (err)
+		return err;
 	if (!p->self) {
 		s->mem = openat(p->dirfd, "mem", O_RDWR | O_CLOEXEC);
 		if (s->mem < 0)
@@ -674,7 +655,7 @@ static int soft_attach(struct pml_proc *p)
 	if (s == MAP_FAILED)
 		return pml_proc_fail(p, -ENOMEM, "soft-dirty: out of memory");
 	s->p = p;
-	s->clear_refs = s->mem = s->look.pagemap = -1;
+	s->clear_refs.fd = s->mem = s->look.pagemap = -1;
 	p->state = s;
 	pml_set_init(&s->pending, p->pool, p->page_shift);
 	pml_set_init(&s->content[0], p->pool, p->page_shift);
