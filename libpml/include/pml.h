@@ -106,6 +106,8 @@ enum pml_reason {
 	PML_REASON_REMOTE = 44,		/* written by another process through the kernel
 					 * (process_vm_writev, /proc/PID/mem, ptrace) */
 	PML_REASON_MERGED = 45,		/* the kernel merges pages that are alike (KSM) */
+	PML_REASON_UNGUARDED = 46,	/* nothing would show that another program has
+					 * cleared the soft-dirty bits */
 };
 
 /**

@@ -150,6 +150,8 @@ static const struct {
 	  "what another process writes through the kernel (process_vm_writev, /proc/PID/mem, ptrace) is not seen" },
 	{ PML_REASON_MERGED, "merged",
 	  "the kernel merges pages that are alike (KSM): of one written before that nothing is seen" },
+	{ PML_REASON_UNGUARDED, "unguarded",
+	  "no page of the process could show whether another program has cleared its soft-dirty bits" },
 };
 
 static int find_reason(int reason)

@@ -31,6 +31,7 @@
 #define KILLS 60
 #define COLLECTS 100
 #define SIGNAL_PAGES 2048u
+#define MAPPINGS 25000u
 
 static unsigned char *region;
 static size_t page;
@@ -140,6 +141,131 @@ static void somebody_clears(pid_t pid)
 	n = dirty_of(t, &flags);
 	tap_ok(!(flags & PML_RESULT_LOST) && n == 1, "%s: the next one is exact again", where);
 	pml_close(t);
+}
+
+/* ---- where a clear by somebody else might go unnoticed ---- */
+
+/* More than a megabyte of /proc/PID/maps. */
+static void map_a_lot(void)
+{
+	unsigned char *m = mmap(NULL, 2 * MAPPINGS * page, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (m == MAP_FAILED)
+		_exit(1);
+	for (size_t i = 0; i < MAPPINGS; i++)
+		munmap(m + 2 * i * page, page);
+}
+
+/* The page of its stack that holds its arguments. */
+static volatile unsigned char *find_stack_top(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned long end = 0;
+	char line[512];
+
+	while (maps && fgets(line, sizeof(line), maps))
+		if (strstr(line, "[stack]"))
+			end = strtoul(strchr(line, '-') + 1, NULL, 16);
+	if (maps)
+		fclose(maps);
+	return end ? (unsigned char *)end - page : NULL;
+}
+
+/* What was relocated and then protected is made writable; false: something is not. */
+static bool unprotect_all(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512];
+	bool all = maps;
+
+	while (maps && fgets(line, sizeof(line), maps)) {
+		unsigned long start, end, inode;
+		char perms[8];
+
+		if (sscanf(line, "%lx-%lx %7s %*s %*s %lu", &start, &end, perms, &inode) == 4 &&
+		    inode && !strcmp(perms, "r--p"))
+			all &= !mprotect((void *)start, end - start, PROT_READ | PROT_WRITE);
+	}
+	if (maps)
+		fclose(maps);
+	return all;
+}
+
+enum kind { WITH_MANY_MAPPINGS, THAT_WRITES_ITS_STACK, WITHOUT_A_PAGE };
+
+static pid_t difficult_target(enum kind kind)
+{
+	volatile unsigned char *top;
+	unsigned char same;
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	top = find_stack_top();
+	if (kind == WITH_MANY_MAPPINGS)
+		map_a_lot();
+	if (kind == WITHOUT_A_PAGE && !unprotect_all())
+		_exit(1);
+	for (;;) {
+		if (kind == THAT_WRITES_ITS_STACK && top) {
+			same = *top;
+			*top = same;
+		}
+		region[2 * page]++;
+		shared->steps++;
+		pause_ms(1);
+	}
+}
+
+static bool unguarded(struct pml *t, uint32_t *flags)
+{
+	const struct pml_result *r;
+	bool told = false;
+
+	*flags = ~0u;
+	if (pml_collect(t, NULL, &r))
+		return false;
+	*flags = r->flags;
+	for (size_t i = 0; i < r->nuncovered; i++)
+		told |= r->uncovered[i].reason == PML_REASON_UNGUARDED;
+	return told;
+}
+
+static void difficult_clear(enum kind kind, const char *what)
+{
+	uint32_t flags = 0, after = 0;
+	bool told = false, told_after = false;
+	pid_t target = difficult_target(kind);
+	struct pml *t;
+
+	progress_wait(&shared->steps);
+	t = tracker(target);
+	if (t && !pml_start(t)) {
+		progress_wait(&shared->steps);
+		told = unguarded(t, &flags);
+		clear_bits(target);
+		progress_wait(&shared->steps);
+		told_after = unguarded(t, &after);
+	}
+	if (kind == WITHOUT_A_PAGE)
+		tap_ok(told && told_after, "%s: the result says that a clear would not be seen (%s)",
+		       what, t ? pml_message(t) : "");
+	else
+		tap_ok(!told && !told_after && !(flags & PML_RESULT_LOST) && (after & PML_RESULT_LOST),
+		       "%s: a clear by another program is seen, LOST (%#x, then %#x; told %d, %d)", what,
+		       flags, after, told, told_after);
+	pml_close(t);
+	kill(target, SIGKILL);
+	waitpid(target, NULL, 0);
+}
+
+static void difficult_clears(void)
+{
+	difficult_clear(WITH_MANY_MAPPINGS, "a target with many mappings");
+	difficult_clear(THAT_WRITES_ITS_STACK, "a target that writes the top of its stack");
+	difficult_clear(WITHOUT_A_PAGE, "a target with no page that it may not write");
 }
 
 static void second_tracker(void)
@@ -442,6 +568,7 @@ int main(void)
 	somebody_clears(target);
 	kill(target, SIGKILL);
 	waitpid(target, NULL, 0);
+	difficult_clears();
 	second_tracker();
 	killed_trackers();
 	calls_go_on();

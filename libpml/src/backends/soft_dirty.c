@@ -18,9 +18,10 @@
  * - What is mapped anew is soft-dirty as a whole, and so is an old mapping that
  *   it is joined with: the pages' own bits do not show then.  smaps tells (the
  *   flag "sd"), and what has content there is ASSUMED.
- * - The bit has no owner.  One page, the canary, is dirtied at once after every
- *   clear; found clean, somebody else has cleared, and track was lost.  Another
- *   libpml tracker is kept out by a lock.
+ * - The bit has no owner.  One page, the canary (canary.h), is dirtied at once after
+ *   every clear; found clean, somebody else has cleared, and track was lost.  Where no
+ *   page serves, all is told: UNCOVERED, UNGUARDED.  Another libpml tracker is kept out
+ *   by a lock.
  * - A huge page has one bit for 2 MiB: that is its granule then.  When it is split,
  *   6.12 marks all of its pages; later, when the protection of some is changed and
  *   changed back, 7.2 marks those: what was huge once, and is not now, is ASSUMED.
@@ -32,6 +33,7 @@
  */
 #define _GNU_SOURCE
 #include "../backend.h"
+#include "../canary.h"
 #include "../clear_refs.h"
 #include "../ksm.h"
 #include "../look.h"
@@ -53,15 +55,12 @@
 struct soft {
 	struct pml_proc *p;
 	struct pml_clear_refs clear_refs;
-	int mem;
+	struct pml_canary canary;
 	struct pml_look look;
 	struct pml_set pending;		/* what was read, but not told yet */
 	struct pml_set content[2];	/* the pages that had content, and have now */
 	struct pml_set huge;		/* pages that were part of a huge page once */
 	unsigned int which;
-	uint64_t canary;		/* its address in the process; 0: none yet */
-	void *own_canary;		/* in this process */
-	bool armed;			/* the canary was set */
 	bool stale;			/* this collect has not read yet */
 	/* while reading */
 	const struct pml_area *area;
@@ -73,7 +72,7 @@ struct soft {
 	uint64_t passes;		/* of KSM's, before the last clear; */
 	bool cleared;			/* if there was one */
 	bool lost;			/* somebody else has cleared */
-	bool found;
+	bool unguarded;			/* or may have: there is no canary to tell */
 	/* negative controls, only with PML_TEST_HOOKS */
 	bool no_clear;
 	bool blind;			/* to KSM */
@@ -281,82 +280,16 @@ static void compare_content(struct soft *s)
 	s->which = !s->which;
 }
 
-/* ---- the canary ---- */
-
-/* Another process's canary: the last page of its stack, which holds its first
- * arguments.  Writing its own byte to it changes nothing but the bit. */
-static uint64_t find_canary(struct soft *s)
-{
-	char *text, *at;
-	size_t have = 0;
-	uint64_t end = 0;
-
-	if (pml_buf_reserve(s->p->pool, &s->p->text, 1 << 20))
-		return 0;
-	text = s->p->text.p;
-	while (have < s->p->text.len - 1) {
-		ssize_t n = pread(s->p->maps_fd, text + have, s->p->text.len - 1 - have, (off_t)have);
-
-		if (n <= 0)
-			break;
-		have += (size_t)n;
-	}
-	text[have] = '\0';
-	at = strstr(text, "[stack]");
-	if (!at)
-		return 0;
-	while (at > text && at[-1] != '\n')
-		at--;
-	while (*at != '-')
-		at++;
-	for (at++; (*at >= '0' && *at <= '9') || (*at >= 'a' && *at <= 'f'); at++)
-		end = end << 4 | (uint64_t)(*at <= '9' ? *at - '0' : *at - 'a' + 10);
-	return end - s->p->page_size;
-}
-
-static void set_canary(struct soft *s)
-{
-	char byte;
-
-	s->armed = false;
-	if (s->own_canary) {
-		++*(volatile char *)s->own_canary;
-		s->armed = true;
-		return;
-	}
-	if (!s->canary)
-		s->canary = find_canary(s);
-	if (s->canary && pread(s->mem, &byte, 1, (off_t)s->canary) == 1 &&
-	    pwrite(s->mem, &byte, 1, (off_t)s->canary) == 1)
-		s->armed = true;
-}
-
-static int see_canary(void *arg, uint64_t start, uint64_t end, unsigned int seen)
-{
-	struct soft *s = arg;
-
-	(void)start;
-	(void)end;
-	s->found |= seen & PML_SEEN_SOFT_DIRTY;
-	return 0;
-}
-
-static bool canary_is_clean(struct soft *s)
-{
-	s->found = false;
-	if (!s->armed || pml_look(&s->look, s->p, s->canary, s->canary + s->p->page_size, see_canary, s))
-		return false;
-	return !s->found;
-}
-
 /* It is always dirty, and not by its process. */
 static void mark_canary(struct soft *s)
 {
-	if (!s->armed || s->own_canary)
+	const uint64_t start = s->canary.addr, end = start + s->p->page_size;
+
+	if (!s->canary.armed)
 		return;
-	pml_set_remove(&s->pending, s->canary, s->canary + s->p->page_size, PML_DIRTY);
-	add(&s->pending, s->canary, s->canary + s->p->page_size, s->p->page_size,
-	    PML_REASON_UNARMED);
+	pml_set_remove(&s->pending, start, end, PML_DIRTY);
+	if (!s->canary.own)
+		add(&s->pending, start, end, s->p->page_size, PML_REASON_UNARMED);
 }
 
 /* ---- read and clear ---- */
@@ -390,9 +323,11 @@ static int read_and_clear(void *arg)
 {
 	struct soft *s = arg;
 	const struct pml_area *a = pml_areas_at(&s->p->pieces);
+	enum pml_canary_state canary = pml_canary_look(&s->canary, &s->look, s->p);
 	int err = 0;
 
-	s->lost = canary_is_clean(s);
+	s->lost = canary == PML_CANARY_CLEAN;
+	s->unguarded = s->cleared && canary == PML_CANARY_NONE;
 	s->asked_end = 0;
 	s->has_huge = s->look.no_scan && has_huge(s->p);
 	for (size_t i = 0; i < s->p->pieces.n && !err; i++)
@@ -403,12 +338,13 @@ static int read_and_clear(void *arg)
 	if (!err && !s->no_clear)
 		err = pml_clear_refs_write(&s->clear_refs, '4');
 	if (!err)
-		set_canary(s);
+		pml_canary_arm(&s->canary, &s->look, s->p);
 	return err;
 }
 
-static void tell_uncovered(struct pml_proc *p, bool stood)
+static void tell_uncovered(const struct soft *s, bool stood)
 {
+	struct pml_proc *p = s->p;
 	const struct pml_area *a = pml_areas_at(&p->pieces);
 
 	for (size_t i = 0; i < p->pieces.n; i++)
@@ -419,6 +355,8 @@ static void tell_uncovered(struct pml_proc *p, bool stood)
 		pml_proc_uncovered(p, a[0].start, a[p->pieces.n - 1].end, PML_REASON_DROPS);
 	if (!stood && p->pieces.n)
 		pml_proc_uncovered(p, a[0].start, a[p->pieces.n - 1].end, PML_REASON_RACE);
+	if (s->unguarded && p->pieces.n)
+		pml_proc_uncovered(p, a[0].start, a[p->pieces.n - 1].end, PML_REASON_UNGUARDED);
 }
 
 /* Whether KSM may have forgotten, since the last clear, what it enlisted since. */
@@ -463,7 +401,7 @@ static int refresh(struct soft *s)
 	s->stale = false;
 	if (s->lost)
 		pml_proc_lost(s->p);
-	tell_uncovered(s->p, stood);
+	tell_uncovered(s, stood);
 	tell_merges(s, passes);
 	return 0;
 }
@@ -590,10 +528,7 @@ static void soft_detach(struct pml_proc *p)
 	if (!s)
 		return;
 	pml_clear_refs_release(&s->clear_refs);
-	if (s->mem >= 0)
-		close(s->mem);
-	if (s->own_canary)
-		munmap(s->own_canary, p->page_size);
+	pml_canary_close(&s->canary);
 	pml_look_close(&s->look);
 	pml_set_free(&s->pending);
 	pml_set_free(&s->content[0]);
@@ -609,21 +544,9 @@ static int open_files(struct pml_proc *p, struct soft *s)
 
 	if (err)
 		return err;
-	if (!p->self) {
-		s->mem = openat(p->dirfd, "mem", O_RDWR | O_CLOEXEC);
-		if (s->mem < 0)
-			return -errno;
-	} else {
-		s->own_canary = mmap(NULL, p->page_size, PROT_READ | PROT_WRITE,
-				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (s->own_canary == MAP_FAILED) {
-			s->own_canary = NULL;
-			return -ENOMEM;
-		}
-		/* a page of its own, never a part of a huge one */
-		madvise(s->own_canary, p->page_size, MADV_NOHUGEPAGE);
-		s->canary = (uintptr_t)s->own_canary;
-	}
+	err = pml_canary_open(&s->canary, p);
+	if (err)
+		return err;
 	return pml_look_open(&s->look, p);
 }
 
@@ -655,7 +578,7 @@ static int soft_attach(struct pml_proc *p)
 	if (s == MAP_FAILED)
 		return pml_proc_fail(p, -ENOMEM, "soft-dirty: out of memory");
 	s->p = p;
-	s->clear_refs.fd = s->mem = s->look.pagemap = -1;
+	s->clear_refs.fd = s->canary.mem = s->look.pagemap = -1;
 	p->state = s;
 	pml_set_init(&s->pending, p->pool, p->page_shift);
 	pml_set_init(&s->content[0], p->pool, p->page_shift);
