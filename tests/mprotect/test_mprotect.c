@@ -2,8 +2,8 @@
 /*
  * test_mprotect.c - a program whose memory is protected lives on, whatever it does:
  * its own handlers of SIGSEGV, small signal stacks, memory that moves, forked
- * children, threads, system calls, more mappings than the kernel allows.  Run by
- * CTest, and in guests.
+ * children, threads, system calls, more mappings than the kernel allows, a fault that
+ * is on its way when the tracker goes.  Run by CTest, and in guests.
  */
 #define _GNU_SOURCE
 #include "pml.h"
@@ -12,13 +12,17 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -367,6 +371,94 @@ static void too_many(void)
 	munmap(m, pages * page);
 }
 
+/* A thread that has faulted, but has not come to the handler when the tracker goes: it
+ * lost its processor just then, or a debugger holds it.  The debugger is the test. */
+static struct between {
+	atomic_int tid;		/* of the thread */
+	atomic_bool held;
+	atomic_bool closed;
+} *between;
+
+static void *write_once(void *arg)
+{
+	struct pml *t = arg;
+
+	atomic_store(&between->tid, (int)syscall(SYS_gettid));
+	while (atomic_load(&between->tid))
+		sched_yield();
+	region[11 * page]++;
+	return t;
+}
+
+/* The program: it closes its tracker while the thread is held. */
+static int close_meanwhile(void)
+{
+	struct pml *t = tracker(region, PAGES * page);
+	struct sigaction now;
+	pthread_t thread;
+
+	if (!t || pthread_create(&thread, NULL, write_once, t))
+		return 1;
+	while (!atomic_load(&between->held))
+		sched_yield();
+	pml_close(t);
+	atomic_store(&between->closed, true);
+	pthread_join(thread, NULL);
+	if (region[11 * page] != 2)
+		return 2;
+	/* nobody is on the way any more: the next one's end gives the signal back */
+	pml_close(tracker(region, PAGES * page));
+	sigaction(SIGSEGV, NULL, &now);
+	return now.sa_handler == SIG_DFL ? 0 : 3;
+}
+
+/* Holds the thread from its fault to the end of the tracker; false: it cannot. */
+static bool hold(pid_t program)
+{
+	int status, tid;
+
+	while (!(tid = atomic_load(&between->tid)))
+		if (waitpid(program, NULL, WNOHANG))
+			return false;
+	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL))
+		return false;
+	atomic_store(&between->tid, 0);
+	if (waitpid(tid, &status, __WALL) != tid || !WIFSTOPPED(status) ||
+	    WSTOPSIG(status) != SIGSEGV)
+		return false;
+	atomic_store(&between->held, true);
+	while (!atomic_load(&between->closed))
+		if (waitpid(program, NULL, WNOHANG))
+			return false;
+	return !ptrace(PTRACE_DETACH, tid, NULL, SIGSEGV);
+}
+
+static void faulted_before_the_end(void)
+{
+	int status = 0;
+	pid_t program;
+	bool held;
+
+	between = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (between == MAP_FAILED)
+		exit(1);
+	region[11 * page] = 1;
+	fflush(stdout);
+	program = fork();
+	if (!program)
+		_exit(close_meanwhile());
+	held = hold(program);
+	if (!held)
+		kill(program, SIGKILL);
+	waitpid(program, &status, 0);
+	if (held)
+		tap_ok(status == 0, "a fault on its way when the tracker goes does not end the program (%#x)",
+		       (unsigned int)status);
+	else
+		tap_skip("the thread cannot be held", "a fault on its way when the tracker goes");
+	munmap(between, page);
+}
+
 int main(void)
 {
 	struct pml_probe_info info[32];
@@ -392,5 +484,6 @@ int main(void)
 	calls();
 	refusals();
 	too_many();
+	faulted_before_the_end();
 	return tap_done();
 }

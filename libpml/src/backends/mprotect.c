@@ -20,6 +20,9 @@
  *   named ranges are protected, and never those with the caller's stack.
  * - The handler may be interrupted by another fault: it leaves SIGSEGV unblocked,
  *   writes to tables of the tracker's alone, and waits for nobody.
+ * - A thread may have faulted before the tracker goes, and come to the handler after
+ *   that.  So the handler goes when no thread can be on its way (passers.h), or else it
+ *   stays, and passes on what is not ours, until the next tracker goes.
  * - A forked child has the protection and the handler, and both work there.
  * - Memory may be moved onto memory that is protected, too, and then looks as before.
  *   So when something that was protected is not there any more, or was replaced, or a
@@ -34,6 +37,7 @@
 #include "../backend.h"
 #include "../look.h"
 #include "../message.h"
+#include "../passers.h"
 #include "../vmas.h"
 
 #include <errno.h>
@@ -909,9 +913,8 @@ static void guard_detach(struct pml_proc *p)
 	p->state = NULL;
 	if (atomic_load(&active) == g) {
 		release_everything(g);
-		/* a thread that has faulted already comes to the handler meanwhile */
-		nanosleep(&pause, NULL);
-		give_signal_back();
+		if (pml_passers_gone(p->pool))
+			give_signal_back();
 		atomic_store(&active, NULL);
 		for (int i = 0; i < 500 && atomic_load(&in_handler); i++)
 			nanosleep(&pause, NULL);
