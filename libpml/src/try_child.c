@@ -5,19 +5,28 @@
 #include "message.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 int pml_try_in_child(int (*try)(void), const char *const *reasons, size_t n, char *why, size_t size)
 {
-	/* not fork: no handler of the program's runs, and it gets no SIGCHLD */
-	long pid = syscall(SYS_clone, 0, NULL, NULL, NULL, 0);
 	unsigned int got = 1;
+	sigset_t all, before;
 	int status = 0;
+	long pid;
 
+	/* the child never opens them again: a signal for the process group must not run
+	 * the program's handler there */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	/* not fork: what the program does at a fork is not done, and it gets no SIGCHLD */
+	pid = syscall(SYS_clone, 0, NULL, NULL, NULL, 0);
 	if (!pid)
 		_exit(try());
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (pid < 0) {
 		pml_words(why, size, "no process to try it in can be made");
 		return -ENOTSUP;

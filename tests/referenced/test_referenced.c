@@ -13,6 +13,8 @@
 #include "tracker.h"
 
 #include <errno.h>
+#include <linux/mman.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -26,6 +28,7 @@
 #include <unistd.h>
 
 #define PAGES 200
+#define PROBES 20
 #define FILES 64	/* that may be open, where they are few */
 
 static unsigned char *hot, *cold;
@@ -319,6 +322,101 @@ static void closed_in_a_child(const char *backend, uint32_t events)
 	pml_close(second);
 }
 
+/* ---- a program that gets signals while it probes ---- */
+
+static struct signals {
+	volatile pid_t program;
+	volatile unsigned long here;	/* handled in the program */
+	volatile unsigned long elsewhere;
+} *signals;
+
+static void count_signal(int sig)
+{
+	(void)sig;
+	if (getpid() == signals->program)
+		signals->here++;
+	else
+		signals->elsewhere++;
+}
+
+/* Signals for a process group reach whatever child is in it at the time. */
+static void probe_under_signals(void)
+{
+	struct sigaction handler = { .sa_handler = count_signal, .sa_flags = SA_RESTART };
+	struct pml_probe_info info[32];
+	unsigned long before;
+	pid_t sender;
+
+	if (setpgid(0, 0))
+		_exit(1);
+	signals->program = getpid();
+	sigaction(SIGUSR1, &handler, NULL);
+	sender = fork();
+	if (!sender) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		signal(SIGUSR1, SIG_IGN);
+		for (;;)
+			kill(0, SIGUSR1);
+	}
+	for (int i = 0; i < PROBES; i++) {
+		before = signals->here;
+		pml_probe(info, 32);
+		while (signals->here == before)
+			sched_yield();
+	}
+	kill(sender, SIGKILL);
+	waitpid(sender, NULL, 0);
+	_exit(0);
+}
+
+static void signals_while_probing(void)
+{
+	int status = -1;
+	pid_t pid;
+
+	signals = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (signals == MAP_FAILED)
+		exit(1);
+	fflush(stdout);
+	pid = fork();
+	if (!pid)
+		probe_under_signals();
+	waitpid(pid, &status, 0);
+	tap_ok(!status && signals->here && !signals->elsewhere,
+	       "%d probes under signals: the program's handler ran in it, and nowhere else (%lu)",
+	       PROBES, signals->elsewhere);
+	munmap(signals, page);
+}
+
+/* Huge pages of hugetlb: the kernel sums up no references for them. */
+static void huge_pages(void)
+{
+	const size_t huge = (size_t)2 << 20;
+	void *m = mmap(NULL, huge, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB | MAP_NORESERVE, -1, 0);
+	const struct pml_result *r = NULL;
+	bool told = false, others = false;
+	struct pml *t;
+
+	if (m == MAP_FAILED) {
+		tap_skip("the kernel has no huge pages of 2 MiB", "a mapping of huge pages");
+		return;
+	}
+	t = tracker(0);
+	if (t && !pml_collect(t, NULL, &r))
+		for (size_t i = 0; i < r->nuncovered; i++) {
+			if (r->uncovered[i].reason != PML_REASON_UNSUPPORTED)
+				continue;
+			told |= r->uncovered[i].start <= (uintptr_t)m &&
+				r->uncovered[i].end >= (uintptr_t)m + huge;
+			others |= r->uncovered[i].start <= (uintptr_t)hot &&
+				  r->uncovered[i].end > (uintptr_t)hot;
+		}
+	tap_ok(told && !others, "of a mapping of huge pages, and of no other, nothing is known: unsupported");
+	pml_close(t);
+	munmap(m, huge);
+}
+
 int main(int argc, char **argv)
 {
 	struct pml_probe_info info[32];
@@ -341,7 +439,9 @@ int main(int argc, char **argv)
 	self();
 	parts();
 	large();
+	huge_pages();
 	outside();
+	signals_while_probing();
 	for (int i = 0; i < n && i < 32; i++)
 		if (info[i].available &&
 		    (!strcmp(info[i].name, "referenced") || !strcmp(info[i].name, "soft-dirty"))) {

@@ -15,6 +15,7 @@
  * - The kernel sums up per mapping: the granule is the mapping.  So mappings are
  *   what is kept, in a list, not their pages: some are terabytes, of which a few
  *   pages are used, as a sanitizer's.
+ * - Of huge pages of hugetlb it sums up nothing: UNCOVERED, UNSUPPORTED.
  */
 #define _GNU_SOURCE
 #include "../backend.h"
@@ -226,9 +227,19 @@ static int read_and_clear(void *arg)
 	return err ? err : clear(&s->clear_refs);
 }
 
+static void tell_uncovered(struct pml_proc *p, bool stood)
+{
+	const struct pml_area *a = pml_areas_at(&p->pieces);
+
+	for (size_t i = 0; i < p->pieces.n; i++)
+		if (a[i].flags & PML_AREA_HUGETLB)
+			pml_proc_uncovered(p, a[i].start, a[i].end, PML_REASON_UNSUPPORTED);
+	if (!stood && p->pieces.n)
+		pml_proc_uncovered(p, a[0].start, a[p->pieces.n - 1].end, PML_REASON_RACE);
+}
+
 static int refresh(struct ref *s)
 {
-	const struct pml_area *a = pml_areas_at(&s->p->pieces);
 	bool stood;
 	int err = pml_standstill(s->p, read_and_clear, s, &stood);
 
@@ -240,8 +251,7 @@ static int refresh(struct ref *s)
 	if (err)
 		return err;
 	s->stale = false;
-	if (!stood && s->p->pieces.n)
-		pml_proc_uncovered(s->p, a[0].start, a[s->p->pieces.n - 1].end, PML_REASON_RACE);
+	tell_uncovered(s->p, stood);
 	return 0;
 }
 
