@@ -275,10 +275,12 @@ struct pml_collect_args {
  * take everything as dirty.
  *
  * Return: 0; -EBUSY another call is under way: take everything as dirty;
- * -ESRCH the target has exited; -ESTALE it has called exec, or the tracker was
- * restored from a checkpoint: pml_start() begins anew; -ECHILD this process is a
- * forked child of the one that opened the tracker: open another; -EINVAL the range is unaligned, empty or wraps;
- * -EPERM access was withdrawn; -ENOMEM what the back-end keeps does not fit into
+ * -ESRCH the target has exited, or the cgroup is removed; -ESTALE it has called exec,
+ * or the tracker was restored from a checkpoint: pml_start() begins anew; -ECHILD
+ * this process is a forked child of the one that opened the tracker: open another;
+ * -EINVAL the range is unaligned, empty or wraps; -EPERM access was withdrawn;
+ * -ENOTSUP the cgroup has been made threaded; -EMFILE a cgroup or a process that
+ * joins cannot be looked into; -ENOMEM what the back-end keeps does not fit into
  * max_memory; -ENODEV the PML device is gone (epml): if it comes again, the next
  * result has PML_RESULT_LOST; -ENODATA not started.
  */

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include "backend.h"
+#include "cgroup_tree.h"
 #include "message.h"
 #include "pml.h"
 
@@ -53,9 +54,10 @@ struct pml {
 	bool rejoin;			/* the tree's root is to be attached again */
 	bool any_watch;			/* only the spans named are watched */
 	size_t max_ranges;
-	int cgroup_fd;
+	struct pml_cgroup_tree cgroup;
 	uint32_t polls;			/* of the cgroup */
 	uint64_t forks;			/* of the machine, at the last poll */
+	uint64_t forks_tick;		/* when those were counted, since it began */
 	struct pml_buf watch;		/* struct pml_span, sorted, disjoint */
 	size_t nwatch;
 	struct pml_buf leave;
@@ -111,6 +113,7 @@ void pml_procs_unseen(struct pml *t, int32_t pid);	/* this one is not watched */
 
 /* cgroup.c */
 int pml_cgroup_open(struct pml *t, const char *path);
+void pml_cgroup_close(struct pml *t);
 int pml_cgroup_poll(struct pml *t);
 
 /* coverage.c */

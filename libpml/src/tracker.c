@@ -228,8 +228,7 @@ static void free_tracker(struct pml *t)
 	pml_buf_free(&t->procs);
 	pml_buf_free(&t->watch);
 	pml_buf_free(&t->leave);
-	if (t->cgroup_fd >= 0)
-		close(t->cgroup_fd);
+	pml_cgroup_close(t);
 	munmap(t, sizeof(*t));
 }
 
@@ -259,7 +258,7 @@ int pml_open(struct pml **out, const struct pml_options *options)
 	t->pid = o.pid;
 	t->events = o.events ? o.events : PML_DIRTY;
 	t->flags = o.flags;
-	t->cgroup_fd = -1;
+	t->cgroup.fd = -1;
 	t->pool.limit = o.max_memory ? o.max_memory : (size_t)256 << 20;
 	t->max_ranges = o.max_ranges ? o.max_ranges : (size_t)1 << 20;
 	/* one table's worth of conversion must fit: a drain goes on by 2 MiB at least */
