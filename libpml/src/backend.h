@@ -101,6 +101,7 @@ struct pml_proc {
 	void *state;
 	int32_t pid;
 	uint32_t slot;		/* its number in the tracker, and in readers */
+	uint64_t serial;	/* counted by the tracker: no other one has it */
 	int pidfd;		/* -1 for the calling process */
 	int dirfd;		/* /proc/PID */
 	int maps_fd;

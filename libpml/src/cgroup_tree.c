@@ -123,7 +123,7 @@ static int next_below(struct level *l, const struct pml_cgroup_visit *visit)
 
 int pml_cgroup_walk(struct pml_cgroup_tree *tree, const struct pml_cgroup_visit *visit)
 {
-	int fd = fcntl(tree->fd, F_DUPFD_CLOEXEC, 0);
+	int fd = openat(tree->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int err = fd < 0 ? -errno : visit_list(fd, true, visit);
 	size_t depth = 0;
 

@@ -22,7 +22,7 @@
 struct pml_check {
 	struct pml_reader *reader;
 	struct pml_hashes *hashes[PML_MAX_PROCS];
-	struct pml_proc *of[PML_MAX_PROCS];	/* whose hashes those are */
+	uint64_t of[PML_MAX_PROCS];		/* whose hashes those are: its serial */
 	struct pml_set changed;
 };
 
@@ -68,7 +68,7 @@ void pml_check_free(struct pml *t)
 
 static struct pml_hashes *hashes_of(struct pml_check *c, struct pml_proc *p)
 {
-	if (c->of[p->slot] != p)
+	if (c->of[p->slot] != p->serial)
 		forget(c, p->slot);
 	if (!c->hashes[p->slot]) {
 		struct pml_hashes *h = mmap(NULL, sizeof(*h), PROT_READ | PROT_WRITE,
@@ -81,7 +81,7 @@ static struct pml_hashes *hashes_of(struct pml_check *c, struct pml_proc *p)
 			return NULL;
 		}
 		c->hashes[p->slot] = h;
-		c->of[p->slot] = p;
+		c->of[p->slot] = p->serial;
 	}
 	return c->hashes[p->slot];
 }

@@ -19,6 +19,7 @@ struct run {
 	uint64_t end;
 	uint64_t pages_left;
 	uint32_t events;
+	bool whole;		/* with the parts before it, all there is */
 	bool more;
 	bool quiet;		/* nobody's collect: into the sets only */
 };
@@ -54,7 +55,7 @@ static bool needs_sets(const struct run *run, const struct pml_proc *p)
 	struct pml_set *own = ((struct pml_set **)run->r->sets.p)[p->slot];
 
 	return run->t->readers != run->r || run->r->next || p->npins || run->t->check ||
-	       (own && !pml_set_empty(own));
+	       (own && !pml_set_empty(own)) || pml_reader_no_set(run->r, p->slot);
 }
 
 /* More room for ranges, as long as the bound on a result allows it. */
@@ -129,8 +130,24 @@ static bool push_range(struct pml_reader *r, const struct pml_range *range)
 	return true;
 }
 
-/* A set that could not grow: everything watched is dirty. */
-static void tell_all(struct run *run, struct pml_proc *p, struct pml_set *set)
+/* As much of a range as the budget allows: its end may come down.  false: none. */
+static bool tell_range(struct run *run, const struct pml_proc *p, struct pml_range *range)
+{
+	uint64_t pages = (range->end - range->start) >> p->page_shift;
+
+	if (pages > run->pages_left) {
+		pages = run->pages_left;
+		range->end = range->start + (pages << p->page_shift);
+	}
+	if (!pages || !push_range(run->r, range))
+		return false;
+	if (run->pages_left != UINT64_MAX)
+		run->pages_left -= pages;
+	return true;
+}
+
+/* A set that could not grow, or be had: everything watched is dirty. */
+static void tell_all(struct run *run, struct pml_proc *p)
 {
 	const struct pml_area *a = pml_areas_at(&p->now);
 
@@ -144,13 +161,20 @@ static void tell_all(struct run *run, struct pml_proc *p, struct pml_set *set)
 			.reason = PML_REASON_OVERFLOW,
 		};
 
-		if (range.start < range.end && !push_range(run->r, &range)) {
+		if (range.start < range.end && !tell_range(run, p, &range)) {
 			run->more = true;
 			run->r->result.resume = range.start;
 			return;
 		}
+		if (range.start < range.end && range.end < a[i].end && range.end < run->end) {
+			run->more = true;
+			run->r->result.resume = range.end;
+			return;
+		}
 	}
-	pml_set_clear(set);
+	/* what lies outside of a part is still to be told */
+	if (run->whole)
+		pml_reader_forget(run->r, p->slot);
 }
 
 /* Moves what the reader's set holds of the range into its result. */
@@ -160,17 +184,12 @@ static void tell_set(struct run *run, struct pml_proc *p)
 	struct pml_range range;
 	uint64_t pos = run->start;
 
-	if (!set) {
-		run->r->lost = true;
-		return;
-	}
-	if (set->full) {
-		tell_all(run, p, set);
+	if (pml_reader_no_set(run->r, p->slot) || set->full) {
+		tell_all(run, p);
 		return;
 	}
 	for (;;) {
-		uint64_t from = pos;
-		uint64_t pages;
+		uint64_t from = pos, end;
 
 		if (!pml_set_next(set, &pos, run->end, &range))
 			break;
@@ -178,20 +197,15 @@ static void tell_set(struct run *run, struct pml_proc *p)
 		if (!range.events)
 			continue;
 		range.pid = (uint32_t)p->pid;
-		pages = (range.end - range.start) >> p->page_shift;
-		if (pages > run->pages_left) {
-			range.end = range.start + (run->pages_left << p->page_shift);
-			pages = run->pages_left;
-			pos = range.end;
-		}
-		if (!pages || !push_range(run->r, &range)) {
+		end = range.end;
+		if (!tell_range(run, p, &range)) {
 			run->more = true;
 			run->r->result.resume = range.start > from ? range.start : from;
 			return;
 		}
-		if (run->pages_left != UINT64_MAX)
-			run->pages_left -= pages;
 		pml_set_remove(set, range.start, range.end, run->events);
+		if (range.end < end)
+			pos = range.end;
 	}
 	if (!run->start && run->end >= UINT64_MAX >> 1 && run->events == run->t->events)
 		pml_set_clear(set);
@@ -298,7 +312,7 @@ static void begin_result(struct pml_reader *r)
 	r->result.page_size = r->t->page_size;
 }
 
-static void end_result(struct run *run, uint64_t began, bool whole)
+static void end_result(struct run *run, uint64_t began)
 {
 	struct pml_reader *r = run->r;
 	struct pml_result *res = &r->result;
@@ -321,15 +335,69 @@ static void end_result(struct run *run, uint64_t began, bool whole)
 	} else {
 		r->lost = false;
 		r->epoch++;
-		if (whole)
+		if (r->parts.all)
 			r->last_end_ns = res->end_ns;
 	}
 	run->t->collects++;
 	run->t->collect_ns += res->cost.collect_ns;
 }
 
+/* Whether this collect goes on where the reader's last one was cut. */
+static bool goes_on(const struct pml_reader *r, const struct pml_collect_args *args)
+{
+	return r->parts.open && args->start == r->parts.resume &&
+	       (args->from_pid == r->parts.resume_pid ||
+		(!args->from_pid && r->t->target <= PML_TARGET_PID));
+}
+
+static void begin_parts(struct run *run, const struct pml_collect_args *args)
+{
+	struct pml_parts *parts = &run->r->parts;
+	bool to_the_end = args->end > UINT64_MAX >> 1;
+
+	if (!goes_on(run->r, args)) {
+		/* one that is named is begun there, and the others at their beginning */
+		parts->start = args->from_pid && run->t->target > PML_TARGET_PID ? 0 : args->start;
+		parts->all = !parts->start;
+		parts->serial = 0;
+		memset(parts->done, 0, run->t->nprocs * sizeof(parts->done[0]));
+	}
+	parts->open = false;
+	parts->all &= to_the_end;
+	run->whole = parts->all && args->events == run->t->events;
+}
+
+/* The process at which a part begins: the one that was cut, which may have gone
+ * meanwhile, its number to another one. */
+static bool is_from(const struct run *run, const struct pml_proc *p, uint32_t from_pid)
+{
+	const struct pml_parts *parts = &run->r->parts;
+
+	if (run->t->target <= PML_TARGET_PID)
+		return true;
+	return (uint32_t)p->pid == from_pid && (!parts->serial || parts->serial == p->serial);
+}
+
+static int collect_one(struct run *run, struct pml_proc **p)
+{
+	struct pml *t = run->t;
+	int err = collect_proc(run, *p);
+
+	if (err == -ESRCH) {
+		err = memory_gone(run, p);
+		/* it is another memory now, of which nothing has been collected */
+		run->start = run->r->parts.start;
+		if (!err && *p)
+			err = collect_proc(run, *p);
+		if (err == -ESRCH && t->target > PML_TARGET_PID)
+			err = 0;
+	}
+	return err;
+}
+
 static int collect_all(struct run *run, uint32_t from_pid)
 {
+	struct pml_parts *parts = &run->r->parts;
 	struct pml *t = run->t;
 	uint64_t from = run->start;
 	bool any = false;
@@ -338,26 +406,30 @@ static int collect_all(struct run *run, uint32_t from_pid)
 		struct pml_proc *p = pml_proc_at(t, i);
 		int err;
 
-		if (!p || (from_pid && (uint32_t)p->pid != from_pid))
+		if (!p)
 			continue;
-		/* the one to go on with; those after it are done from their beginning */
-		run->start = from_pid || t->target <= PML_TARGET_PID ? from : 0;
-		from_pid = 0;
-		err = collect_proc(run, p);
-		if (err == -ESRCH) {
-			err = memory_gone(run, &p);
-			if (!err && p)
-				err = collect_proc(run, p);
-			if (err == -ESRCH && t->target > PML_TARGET_PID)
-				err = 0;
+		if (is_from(run, p, from_pid)) {
+			run->start = from;
+		} else if (parts->done[i] == p->serial) {
+			any = true;
+			continue;
+		} else {
+			run->start = parts->start;
 		}
+		err = collect_one(run, &p);
 		if (err)
 			return err;
 		any |= p != NULL;
 		if (p && run->more) {
-			run->r->result.resume_pid = (uint32_t)p->pid;
+			parts->open = true;
+			parts->resume = run->r->result.resume;
+			parts->resume_pid = run->r->result.resume_pid = (uint32_t)p->pid;
+			parts->serial = p->serial;
 			break;
 		}
+		/* a tracker's own process watches that being written */
+		if (p && t->target > PML_TARGET_PID)
+			parts->done[i] = p->serial;
 	}
 	/* a cgroup may well be empty */
 	if (!any && !t->rejoin && t->target != PML_TARGET_CGROUP)
@@ -371,6 +443,7 @@ static void lose_track(struct pml *t)
 {
 	for (struct pml_reader *r = t->readers; r; r = r->next) {
 		r->lost = true;
+		r->parts.open = false;
 		for (uint32_t i = 0; i < t->nprocs; i++) {
 			struct pml_set *set = pml_proc_at(t, i) ? pml_reader_set(r, i) : NULL;
 
@@ -395,9 +468,14 @@ void pml_collect_for_others(struct pml *t)
 	/* that reader's caller may still be reading its last result */
 	told = run.r->result;
 	t->watched_bytes = t->unarmed_bytes = 0;
-	for (uint32_t i = 0; i < t->nprocs; i++)
-		if (pml_proc_at(t, i) && collect_proc(&run, pml_proc_at(t, i)))
+	for (uint32_t i = 0; i < t->nprocs; i++) {
+		struct pml_proc *p = pml_proc_at(t, i);
+		int err = p ? collect_proc(&run, p) : 0;
+
+		/* one whose memory is gone is found so by the next collect */
+		if (err && err != -ESRCH)
 			lose_track(t);
+	}
 	run.r->result = told;
 }
 
@@ -425,6 +503,7 @@ int pml_collect_reader(struct pml_reader *r, const struct pml_collect_args *in,
 		run.pages_left = args.max_pages ? args.max_pages : UINT64_MAX;
 		run.events = args.events;
 		begin_result(r);
+		begin_parts(&run, &args);
 		t->message[0] = '\0';
 		t->watched_bytes = t->unarmed_bytes = 0;
 		err = pml_procs_poll(t);
@@ -437,7 +516,7 @@ int pml_collect_reader(struct pml_reader *r, const struct pml_collect_args *in,
 			lose_track(t);
 		} else {
 			pml_poller_update(t);
-			end_result(&run, began, !args.start && args.end > UINT64_MAX >> 1);
+			end_result(&run, began);
 			*result = &r->result;
 		}
 	}

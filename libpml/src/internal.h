@@ -22,6 +22,17 @@
 struct pml_check;
 struct pml_poller;
 
+/* An epoch that is collected in parts: what is done of it, and where it goes on. */
+struct pml_parts {
+	bool open;			/* the last part was not the whole */
+	bool all;			/* the first began at 0 */
+	uint64_t start;			/* where it began, in every process */
+	uint64_t resume;		/* where it goes on ... */
+	uint32_t resume_pid;		/* ... in which process */
+	uint64_t serial;
+	uint64_t done[PML_MAX_PROCS];	/* by slot: the process that is done */
+};
+
 struct pml_reader {
 	struct pml *t;
 	struct pml_reader *next;
@@ -37,6 +48,9 @@ struct pml_reader {
 	uint64_t last_end_ns;
 	uint64_t pending_faults;	/* seen by other readers' collects */
 	bool lost;			/* sticky until told */
+	/* slots for which no set could be had: everything watched there is dirty */
+	uint64_t no_set[PML_MAX_PROCS / 64];
+	struct pml_parts parts;
 };
 
 struct pml {
@@ -64,6 +78,7 @@ struct pml {
 	size_t nleave;
 	struct pml_buf procs;		/* struct pml_proc *, by slot; NULL: free */
 	uint32_t nprocs;
+	uint64_t joined;		/* processes so far */
 	struct pml_reader *readers;
 	struct pml_reader *default_reader;
 	struct pml_check *check;
@@ -124,6 +139,12 @@ int pml_sink_open(struct pml_sink *s, struct pml *t, struct pml_proc *p, struct 
 		  bool to_sets, uint64_t pages_left);
 
 /* reader.c */
+static inline bool pml_reader_no_set(const struct pml_reader *r, uint32_t slot)
+{
+	return r->no_set[slot / 64] >> (slot % 64) & 1;
+}
+
+void pml_reader_forget(struct pml_reader *r, uint32_t slot);
 struct pml_set *pml_reader_set(struct pml_reader *r, uint32_t slot);
 void pml_reader_reset(struct pml_reader *r);
 void pml_reader_uncovered(struct pml_reader *r, const struct pml_range *u);

@@ -198,6 +198,7 @@ int pml_proc_add(struct pml *t, int32_t pid, struct pml_proc **out)
 		return err;
 	}
 	p->attached = true;
+	p->serial = ++t->joined;
 	t->stop_ns += p->stop_ns;
 	((struct pml_proc **)t->procs.p)[slot] = p;
 	if (slot >= t->nprocs)
@@ -213,12 +214,8 @@ void pml_proc_remove(struct pml *t, struct pml_proc *p)
 
 	if (p->attached)
 		p->ops->detach(p);
-	for (struct pml_reader *r = t->readers; r; r = r->next) {
-		struct pml_set *s = ((struct pml_set **)r->sets.p)[slot];
-
-		if (s)
-			pml_set_clear(s);
-	}
+	for (struct pml_reader *r = t->readers; r; r = r->next)
+		pml_reader_forget(r, slot);
 	free_proc(p);
 	((struct pml_proc **)t->procs.p)[slot] = NULL;
 	while (t->nprocs && !pml_proc_at(t, t->nprocs - 1))

@@ -60,7 +60,7 @@ void pml_reader_free(struct pml_reader *r)
 	munmap(r, sizeof(*r));
 }
 
-/* The reader's set for a process; NULL: no memory, so the reader is lost. */
+/* The reader's set for a process; NULL: no memory, so that all of it is dirty. */
 struct pml_set *pml_reader_set(struct pml_reader *r, uint32_t slot)
 {
 	struct pml_set **sets = r->sets.p;
@@ -69,22 +69,32 @@ struct pml_set *pml_reader_set(struct pml_reader *r, uint32_t slot)
 		struct pml_set *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE,
 					 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-		if (s == MAP_FAILED)
+		if (s == MAP_FAILED) {
+			r->no_set[slot / 64] |= 1ull << (slot % 64);
 			return NULL;
+		}
 		pml_set_init(s, &r->t->pool, r->t->page_shift);
 		sets[slot] = s;
 	}
 	return sets[slot];
 }
 
+/* Forgets what it was to tell of a process. */
+void pml_reader_forget(struct pml_reader *r, uint32_t slot)
+{
+	struct pml_set *s = ((struct pml_set **)r->sets.p)[slot];
+
+	if (s)
+		pml_set_clear(s);
+	r->no_set[slot / 64] &= ~(1ull << (slot % 64));
+}
+
 /* Forgets everything: its first epoch begins now. */
 void pml_reader_reset(struct pml_reader *r)
 {
-	struct pml_set **sets = r->sets.p;
-
 	for (uint32_t i = 0; i < PML_MAX_PROCS; i++)
-		if (sets[i])
-			pml_set_clear(sets[i]);
+		pml_reader_forget(r, i);
+	r->parts.open = false;
 	r->nuncovered = 0;
 	r->told = 0;
 	r->uncovered_cut = false;

@@ -114,13 +114,18 @@ bool unseen(const struct pml_result *r)
 	return false;
 }
 
-int collect(struct pml *t, const struct pml_result **r)
+int collect_part(struct pml *t, const struct pml_collect_args *args, const struct pml_result **r)
 {
-	int err = pml_collect(t, NULL, r);
+	int err = pml_collect(t, args, r);
 
 	if (err)
 		tap_note("pml_collect: %d, %s", err, pml_message(t));
 	return err;
+}
+
+int collect(struct pml *t, const struct pml_result **r)
+{
+	return collect_part(t, NULL, r);
 }
 
 bool prepare(void)

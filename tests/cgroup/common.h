@@ -37,6 +37,7 @@ bool put(pid_t pid, const char *where);
 unsigned int dirty(const struct pml_result *r, pid_t pid);
 /* Whether it says that a process may have been missed. */
 bool unseen(const struct pml_result *r);
+int collect_part(struct pml *t, const struct pml_collect_args *args, const struct pml_result **r);
 int collect(struct pml *t, const struct pml_result **r);
 
 #endif
