@@ -114,6 +114,8 @@ static int content_by_words(const struct pml_hashes *h, const struct pml_proc *p
 
 	if (got < 0)
 		return -errno;
+	if (!got)
+		return -ESRCH;
 	for (uint64_t i = 0; i < (uint64_t)got / 8; i++)
 		if (words[i] >> 62)
 			bits[(first + i) % CHUNK_PAGES / 64] |= 1ull << ((first + i) % 64);
@@ -188,23 +190,27 @@ static void miss(const struct pml_hashes *h, struct chunk *c, unsigned int page,
 	c->known[page / 64] &= ~bit;
 }
 
-/* A run of pages of a chunk is read and compared, as far as the budget goes.
- * Returns how many pages were dealt with. */
-static unsigned int hash_pages(struct pml_hashes *h, struct pml_proc *p, struct chunk *c,
-			       uint64_t addr, unsigned int page, unsigned int n, bool file,
-			       struct news *news)
+/* A run of pages of a chunk is read and compared, as far as the budget goes and as they
+ * can be read: *page moves on.  The one that cannot, a guard page, say, or one that was
+ * unmapped meanwhile, keeps its hash, by which it is compared when it can be read again;
+ * those behind it are dealt with by the next run. */
+static int hash_pages(struct pml_hashes *h, struct pml_proc *p, struct chunk *c, uint64_t base,
+		      unsigned int *page, unsigned int n, bool file, struct news *news)
 {
+	uint64_t addr = base + ((uint64_t)*page << p->page_shift);
 	ssize_t got = pread(h->mem, h->pages.p, (size_t)n * p->page_size, (off_t)addr);
-	unsigned int done = 0;
 
-	/* unmapped meanwhile: the next walk will see that */
-	if (got < (ssize_t)p->page_size)
-		return n;
-	for (; done < (size_t)got / p->page_size && news->left; done++)
-		compare(h, c, page + done,
-			XXH3_64bits((char *)h->pages.p + (size_t)done * p->page_size, p->page_size),
-			file, news);
-	return done;
+	/* the memory is gone, not a page of it */
+	if (!got)
+		return -ESRCH;
+	if (got < (ssize_t)p->page_size) {
+		++*page;
+		return 0;
+	}
+	for (size_t at = 0; at + p->page_size <= (size_t)got && news->left; at += p->page_size)
+		compare(h, c, (*page)++, XXH3_64bits((char *)h->pages.p + at, p->page_size), file,
+			news);
+	return 0;
 }
 
 static int call_runs(pml_hash_fn fn, void *arg, const struct pml_proc *p, uint64_t base,
@@ -250,18 +256,19 @@ static int walk_chunk(struct pml_hashes *h, struct pml_proc *p, const struct pml
 	c = get_chunk(h, number);
 	if (!c)
 		return -ENOMEM;
-	while (page < to && news.left) {
+	while (!err && page < to && news.left) {
 		unsigned int n = 0;
 
 		while (page + n < to && n < READ_PAGES && (has[(page + n) / 64] >> ((page + n) % 64) & 1))
 			n++;
 		if (n)
-			page += hash_pages(h, p, c, base + ((uint64_t)page << p->page_shift), page,
-					   n, file, &news);
+			err = hash_pages(h, p, c, base, &page, n, file, &news);
 		else
 			miss(h, c, page++, file, &news);
 	}
 	*walk_end = base + ((uint64_t)page << p->page_shift);
+	if (err)
+		return err;
 	return fn ? call_runs(fn, arg, p, base, news.set) : 0;
 }
 
