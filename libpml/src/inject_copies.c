@@ -7,6 +7,7 @@
  */
 #include "inject_copies.h"
 #include "inject_run.h"
+#include "pause.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 /* From a fork's copying of descriptors to its taking the lock on the memory map. */
@@ -33,11 +33,10 @@ enum { COPY_TRIES = 50, COPY_PAUSE_NS = 2000000 };
  */
 static void wait_for_forks(pid_t pid, pid_t tid)
 {
-	const struct timespec step = { 0, FORK_STEP_NS };
 	char path[64], byte;
 	int mem;
 
-	nanosleep(&step, NULL);
+	pml_pause_ns(FORK_STEP_NS);
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/mem", pid, tid);
 	mem = open(path, O_RDONLY | O_CLOEXEC);
 	if (mem >= 0) {
@@ -46,7 +45,7 @@ static void wait_for_forks(pid_t pid, pid_t tid)
 			errno = 0;
 		close(mem);
 	}
-	nanosleep(&step, NULL);
+	pml_pause_ns(FORK_STEP_NS);
 }
 
 static bool holds_copy(pid_t pid, int ours, int theirs)
@@ -58,7 +57,6 @@ static int close_copy(pid_t pid, pid_t holder, int ours, int theirs,
 		      const struct pml_inject_words *words)
 {
 	const struct pml_inject_words quiet = { NULL, 0 };
-	const struct timespec pause = { 0, COPY_PAUSE_NS };
 	struct pml_remote_reply reply;
 	struct pml_remote_job job;
 	int fd, i, r = 0;
@@ -72,7 +70,7 @@ static int close_copy(pid_t pid, pid_t holder, int ours, int theirs,
 	/* One that is just ending, or calling exec, drops it by itself. */
 	for (i = 0; i < COPY_TRIES && holds_copy(holder, ours, theirs); i++) {
 		if (i)
-			nanosleep(&pause, NULL);
+			pml_pause_ns(COPY_PAUSE_NS);
 		r = pml_inject_run(&job, &reply, &fd, &quiet);
 	}
 	if (!holds_copy(holder, ours, theirs))

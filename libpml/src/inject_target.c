@@ -4,6 +4,7 @@
  * /proc, and which of its threads bears a stop best.  Called by inject.c.
  */
 #include "inject_target.h"
+#include "pause.h"
 #include "inject_arch.h"
 #include "inject_remote.h"
 
@@ -18,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* The kernel's PF_EXITING and PF_KTHREAD, in the flags field of /proc/PID/stat. */
@@ -301,12 +301,11 @@ static int find_syscall_once(struct pml_remote_job *job, const struct pml_inject
 /* In the middle of exec, a process has no mappings yet. */
 static int find_syscall(struct pml_remote_job *job, const struct pml_inject_words *words)
 {
-	const struct timespec pause = { 0, EXEC_PAUSE_NS };
 	int i, r;
 
 	for (i = 0; i < EXEC_TRIES; i++) {
 		if (i)
-			nanosleep(&pause, NULL);
+			pml_pause_ns(EXEC_PAUSE_NS);
 		r = find_syscall_once(job, words);
 		if (r || job->insn)
 			return r;

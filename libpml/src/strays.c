@@ -10,6 +10,7 @@
  * for a while, and the injector looks again before it has it closed.
  */
 #include "inject_run.h"
+#include "pause.h"
 #include "pml.h"
 
 #include <dirent.h>
@@ -18,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* How long a descriptor must have stayed without a handshake, in milliseconds. */
@@ -95,11 +95,10 @@ static int find_strays(pid_t pid, struct strays *found, const struct pml_inject_
 /* Keeps those that are still strays, and the same, after a while. */
 static void keep_lasting(pid_t pid, struct strays *found)
 {
-	const struct timespec age = { 0, STRAY_AGE_MS * 1000000L };
 	int i, kept = 0;
 
 	if (found->n)
-		nanosleep(&age, NULL);
+		pml_pause_ns(STRAY_AGE_MS * 1000000ull);
 	for (i = 0; i < found->n; i++) {
 		if (stray_inode(pid, found->fds[i]) != found->inodes[i])
 			continue;

@@ -23,6 +23,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -245,12 +246,39 @@ static unsigned int count_userfaultfds(const struct target *target)
 	return n;
 }
 
+static void not_yet_set_up(const struct target *target, const char *what)
+{
+	int i, r = 0;
+
+	for (i = 0; i < 5; i++)
+		r |= pml_detach_strays(target->pid, NULL, NULL, 0);
+	if (r && atomic_load(&target->shared->helper))
+		tap_skip("the machine is too busy: a moment took too long", "%s", what);
+	else
+		tap_ok(r == 0, "%s", what);
+}
+
+static void handle(int number)
+{
+	(void)number;
+}
+
+/* One each so many microseconds; 0: no more. */
+static void signals_all_the_time(long each_us)
+{
+	const struct itimerval timer = { { 0, each_us }, { 0, each_us } };
+	const struct sigaction action = { .sa_handler = handle };
+
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
 static void strays(void)
 {
 	struct target target = target_start(run_with_strays);
 	char words[512] = "", own[32];
 	char fds[8192];
-	int found = -1, i, r;
+	int found = -1, r;
 
 	r = pml_detach_strays(target.pid, &found, words, sizeof(words));
 	tap_ok(r == 2 && found == 2, "two strays are found and closed");
@@ -266,13 +294,10 @@ static void strays(void)
 	tap_ok(target_end(&target, 0), "the program finds nothing wrong");
 
 	target = target_start(run_making_its_own);
-	for (i = 0, r = 0; i < 5; i++)
-		r |= pml_detach_strays(target.pid, NULL, NULL, 0);
-	if (r && atomic_load(&target.shared->helper))
-		tap_skip("the machine is too busy: a moment took too long",
-			 "a userfaultfd that is just being set up is no stray");
-	else
-		tap_ok(r == 0, "a userfaultfd that is just being set up is no stray");
+	not_yet_set_up(&target, "a userfaultfd that is just being set up is no stray");
+	signals_all_the_time(1000);
+	not_yet_set_up(&target, "nor for one who handles signals all the time");
+	signals_all_the_time(0);
 	tap_ok(target_end(&target, 0), "the program finds nothing wrong");
 	r = pml_detach_strays(target.pid, &found, words, sizeof(words));
 	tap_ok(r == -ESRCH, "a process that is gone: ESRCH");
