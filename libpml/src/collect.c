@@ -493,7 +493,7 @@ int pml_collect_reader(struct pml_reader *r, const struct pml_collect_args *in,
 		return -EBUSY;
 	if (!t->started)
 		err = pml_fail(t, -ENODATA, "pml_collect: the tracker has not been started; call pml_start first");
-	else if (getpid() != t->owner)
+	else if (!pml_is_owner(t))
 		err = pml_fail(t, -ECHILD, "pml_collect: this process is a forked child of the tracker's; open a tracker of its own");
 	else
 		err = check_args(t, in, &args);

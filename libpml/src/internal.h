@@ -59,6 +59,8 @@ struct pml {
 	const struct pml_backend *ops;
 	enum pml_target target;
 	int32_t owner;			/* getpid() of who opened it */
+	/* 1; in a forked child 0: in another pid namespace it may have the same number */
+	const volatile uint32_t *mark;
 	int32_t pid;
 	uint32_t events;
 	uint32_t flags;
@@ -101,6 +103,7 @@ static inline struct pml_proc *pml_proc_at(const struct pml *t, uint32_t slot)
 /* tracker.c */
 bool pml_enter(struct pml *t);		/* false: busy */
 void pml_leave_call(struct pml *t);
+bool pml_is_owner(const struct pml *t);	/* false: a forked child of the one that opened it */
 uint64_t pml_now_ns(void);
 
 /* message.c: sets the tracker's message from parts, returns err */
@@ -168,5 +171,6 @@ void pml_check_after(struct pml *t, struct pml_proc *p, uint64_t start, uint64_t
 /* poll.c */
 void pml_poller_free(struct pml *t);
 void pml_poller_update(struct pml *t);	/* after a collect: what is armed now */
+void pml_poller_restart(struct pml *t);	/* after a start: another memory, maybe */
 
 #endif /* PML_INTERNAL_H */

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define MAX_AREAS 16384u
@@ -56,6 +57,23 @@ void pml_poller_update(struct pml *t)
 	atomic_fetch_add(&po->version, 1);
 }
 
+/* The process may have called exec, and its memory be another.  The descriptor keeps its
+ * number, so that the thread never has a closed one. */
+void pml_poller_restart(struct pml *t)
+{
+	struct pml_poller *po = t->poller;
+	int fd;
+
+	if (!po || !t->nprocs)
+		return;
+	fd = openat(pml_proc_at(t, 0)->dirfd, "pagemap", O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		syscall(SYS_dup3, fd, po->pagemap, O_CLOEXEC);
+		close(fd);
+	}
+	pml_poller_update(t);
+}
+
 static bool is_above(struct pml_poller *po)
 {
 	uint64_t above = atomic_load(&po->above), pages = 0;
@@ -95,7 +113,7 @@ void pml_poller_free(struct pml *t)
 	t->poller = NULL;
 	atomic_store(&po->quit, true);
 	/* in a forked child the thread does not exist */
-	if (getpid() == t->owner && write(po->wake, &one, sizeof(one)) == sizeof(one))
+	if (pml_is_owner(t) && write(po->wake, &one, sizeof(one)) == sizeof(one))
 		pthread_join(po->thread, NULL);
 	close(po->event);
 	close(po->wake);

@@ -246,18 +246,24 @@ bool pml_proc_restored(const struct pml_proc *p)
  * another memory by now. */
 bool pml_proc_exited(const struct pml_proc *p)
 {
-	char byte;
-	int fd;
+	static const char name[] = "\nVmSize:";
+	char text[4096];
+	off_t at = 0;
 	ssize_t n;
 
 	if (p->self)
 		return false;
-	fd = open_under(p, "maps", 0);
-	if (fd < 0)
-		return true;
-	n = read(fd, &byte, 1);
-	close(fd);
-	return n <= 0;
+	/* needs no descriptor, of which there may be no more */
+	while ((n = pread(p->status_fd, text, sizeof(text) - 1, at)) > 0) {
+		text[n] = '\0';
+		if (strstr(text, name))
+			return false;
+		/* it may have been cut in two */
+		at += n < (ssize_t)sizeof(name) ? n : n - (ssize_t)sizeof(name) + 2;
+		if (n < (ssize_t)sizeof(name))
+			break;
+	}
+	return true;
 }
 
 /* Leaves the tables of this tracker out of what is watched in its own process:
@@ -402,13 +408,21 @@ int pml_each_listed(struct pml *t, int fd, pml_listed_proc *each, uint64_t *coun
 	return !err && n < 0 ? -errno : err;
 }
 
+/* What cannot be opened is a thread, or a process, that has ended meanwhile; if not, who
+ * is there would be missed. */
+static int no_descriptors(struct pml *t)
+{
+	if (errno != EMFILE && errno != ENFILE)
+		return 0;
+	return pml_fail(t, -EMFILE, "the descendants cannot be looked for: out of file descriptors; raise the limit (ulimit -n)");
+}
+
 static int join_listed(struct pml *t, int dirfd, const char *name)
 {
 	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC), err;
 
-	/* a thread that has ended meanwhile */
 	if (fd < 0)
-		return 0;
+		return no_descriptors(t);
 	err = pml_each_listed(t, fd, join, NULL);
 	close(fd);
 	return err == -ESRCH ? 0 : err;
@@ -425,7 +439,7 @@ static int join_children(struct pml *t, const struct pml_proc *p)
 	long n;
 
 	if (dir < 0)
-		return 0;
+		return no_descriptors(t);
 	while (!err && (n = syscall(SYS_getdents64, dir, entries, sizeof(entries))) > 0) {
 		for (long at = 0; at < n && !err;) {
 			uint16_t len;

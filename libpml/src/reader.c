@@ -129,7 +129,7 @@ int pml_reader_open(struct pml *t, struct pml_reader **out)
 	*out = NULL;
 	if (!pml_enter(t))
 		return -EBUSY;
-	if (t->started && getpid() == t->owner)
+	if (t->started && pml_is_owner(t))
 		pml_collect_for_others(t);
 	err = pml_reader_new(t, false, out);
 	if (err)

@@ -28,6 +28,24 @@ void pml_leave_call(struct pml *t)
 	atomic_flag_clear_explicit(&t->busy, memory_order_release);
 }
 
+bool pml_is_owner(const struct pml *t)
+{
+	return *t->mark && getpid() == t->owner;
+}
+
+/* A page that fork leaves empty; before Linux 4.14 the process's number has to do. */
+static int make_mark(struct pml *t)
+{
+	uint32_t *mark = mmap(NULL, t->page_size, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (mark == MAP_FAILED)
+		return -ENOMEM;
+	madvise(mark, t->page_size, MADV_WIPEONFORK);
+	*mark = 1;
+	t->mark = mark;
+	return 0;
+}
 
 static bool bad_span(const struct pml *t, uint64_t start, uint64_t end)
 {
@@ -229,6 +247,7 @@ static void free_tracker(struct pml *t)
 	pml_buf_free(&t->watch);
 	pml_buf_free(&t->leave);
 	pml_cgroup_close(t);
+	munmap((void *)(uintptr_t)t->mark, t->page_size);
 	munmap(t, sizeof(*t));
 }
 
@@ -253,6 +272,12 @@ int pml_open(struct pml **out, const struct pml_options *options)
 	}
 	t->page_size = (uint32_t)sysconf(_SC_PAGESIZE);
 	t->page_shift = (uint8_t)__builtin_ctz(t->page_size);
+	err = make_mark(t);
+	if (err) {
+		munmap(t, sizeof(*t));
+		errno = saved;
+		return err;
+	}
 	t->target = (enum pml_target)o.target;
 	t->owner = getpid();
 	t->pid = o.pid;
@@ -297,7 +322,7 @@ static int start(struct pml *t)
 	struct pml_proc *p;
 	int err;
 
-	if (getpid() != t->owner)
+	if (!pml_is_owner(t))
 		return pml_fail(t, -ECHILD, "pml_start: this process is a forked child of the tracker's; open a tracker of its own");
 	if ((t->ops->caps & PML_CAP_PROTECTS) && !t->any_watch)
 		return pml_fail(t, -ENOTSUP, "pml_start: back-end ", t->ops->name, ": it would protect stacks too, and the process would end; name the memory to watch (options.watch, pml_watch)");
@@ -326,7 +351,7 @@ static int start(struct pml *t)
 		r->lost = again;
 	}
 	t->started = true;
-	pml_poller_update(t);
+	pml_poller_restart(t);
 	pml_check_started(t);
 	return 0;
 }
@@ -355,7 +380,7 @@ int64_t pml_close(struct pml *t)
 
 	if (!t)
 		return 0;
-	if (t->started && t->nprocs == 1 && t->thp_bytes && getpid() == t->owner) {
+	if (t->started && t->nprocs == 1 && t->thp_bytes && pml_is_owner(t)) {
 		uint64_t now = pml_proc_thp_bytes(pml_proc_at(t, 0));
 
 		if (now < t->thp_bytes)
