@@ -30,19 +30,6 @@ static bool are_neighbours(const struct pml_area *a, const struct pml_area *b)
 	       b->around_start <= a->end;
 }
 
-/* Whether the mapping at `at` is registered no more. */
-static bool has_lost(const struct pml_proc *p, int pagemap, uint64_t at)
-{
-	struct pml_page_region v;
-	struct pml_scan_arg a = {
-		.size = sizeof(a), .start = at, .end = at + p->page_size,
-		.flags = PML_SCAN_CHECK_WPASYNC, .vec = (uintptr_t)&v, .vec_len = 1,
-		.category_mask = PML_PAGE_WRITTEN, .return_mask = PML_PAGE_WRITTEN,
-	};
-
-	return ioctl(pagemap, PML_PAGEMAP_SCAN, &a) < 0 && errno == EPERM;
-}
-
 #ifdef PML_TEST_HOOKS
 /* A negative control: what neighbours have lost is overlooked. */
 static bool asks_neighbours(void)
@@ -58,32 +45,38 @@ static bool asks_neighbours(void)
 }
 #endif
 
+/* What was armed there is not to be relied on: the next collect finds it replaced, unless
+ * this one gets to it, and arms it anew. */
+static void forget(struct pml_proc *p, const struct pml_area *a)
+{
+	struct pml_area *w = pml_areas_at(&p->armed);
+
+	for (size_t i = 0; i < p->armed.n; i++)
+		if (w[i].start < a->end && w[i].end > a->start)
+			w[i].flags |= PML_AREA_GHOST;
+}
+
 /*
  * mremap without UFFD_FEATURE_EVENT_REMAP takes the registration from what it has
  * moved, and if that was joined with its new neighbour, from the neighbour as well,
  * whose pages keep their protection bits: what is written to it then goes unseen.
- * A scan of it says EPERM, unless it was registered again before, as is about to be
+ * That can be asked for, unless it was registered again before, as is about to be
  * done here.  So those in [start, end) that are registered no more are remembered as
  * other mappings than those that were armed.
  */
-static void find_lost(struct pml_proc *p, int pagemap, const struct pml_area *a, uint64_t start,
-		      uint64_t end)
+static void find_lost(struct pml_proc *p, pml_uffd_lost_fn *has_lost, const struct pml_area *a,
+		      uint64_t start, uint64_t end)
 {
 	struct pml_area *q = pml_areas_at(&p->pieces), *last = q + p->pieces.n;
 
 	for (; q < last && q->start < end; q++) {
-		struct pml_area *w = pml_areas_at(&p->armed);
-
 		if (q->end <= start || q == a ||
 		    q->flags & (PML_AREA_FRESH | PML_AREA_GHOST | PML_AREA_UNWRITABLE) ||
-		    !(has_lost(p, pagemap, q->start) ||
-		      has_lost(p, pagemap, q->end - p->page_size)))
+		    !has_lost(p, q))
 			continue;
 		/* those before it are drained, and it is the next collect's news */
 		q->flags |= q < a ? PML_AREA_GHOST : PML_AREA_FRESH | PML_AREA_REPLACED;
-		for (size_t i = 0; i < p->armed.n; i++)
-			if (w[i].start < q->end && w[i].end > q->start)
-				w[i].flags |= PML_AREA_GHOST;
+		forget(p, q);
 	}
 }
 
@@ -93,7 +86,8 @@ static void find_lost(struct pml_proc *p, int pagemap, const struct pml_area *a,
  * registered too, if it can be: the one below from its start on, the one above with
  * the space behind it, because what grows, grows upwards.
  */
-static int register_around(struct pml_proc *p, int uffd, int pagemap, const struct pml_area *a)
+static int register_around(struct pml_proc *p, int uffd, pml_uffd_lost_fn *has_lost,
+			   const struct pml_area *a)
 {
 	const struct pml_area *first = pml_areas_at(&p->pieces), *last = first + p->pieces.n - 1;
 	const uint64_t part = a->flags & PML_AREA_HUGETLB ? (1ull << a->granule_shift) - 1 : 0;
@@ -113,8 +107,8 @@ static int register_around(struct pml_proc *p, int uffd, int pagemap, const stru
 		above = a;
 	while (below > first && below != a && below[-1].around_start == below->around_start)
 		below--;
-	if (pagemap >= 0 && asks_neighbours())
-		find_lost(p, pagemap, a, below->start < start ? below->start : start,
+	if (asks_neighbours())
+		find_lost(p, has_lost, a, below->start < start ? below->start : start,
 			  above->around_end > end ? above->around_end : end);
 	if (below != a && above != a)
 		err = register_range(uffd, below->start, above->around_end);
@@ -130,22 +124,23 @@ static int register_around(struct pml_proc *p, int uffd, int pagemap, const stru
 
 /*
  * What is around the area now.  0: something else than before; -EALREADY: nothing
- * has changed; -ENOMEM: the area is no longer there, or not in one piece.
+ * has changed; -EINVAL: it is there, but not in one piece; -ENOENT: nothing is there.
  */
 static int look_again(struct pml_proc *p, struct pml_area *a)
 {
 	struct pml_maps_facts facts;
 	int err = pml_maps_read(p->maps_fd, p->pool, &p->text, &p->scratch, &facts);
-	const struct pml_area *now = pml_areas_at(&p->scratch);
+	const struct pml_area *now = pml_areas_at(&p->scratch), *last = now + p->scratch.n;
 	uint64_t start, end;
 
 	if (err)
 		return err;
-	for (size_t i = 0; i < p->scratch.n && now->end <= a->start; i++)
+	while (now < last && now->end <= a->start)
 		now++;
-	if (now == pml_areas_at(&p->scratch) + p->scratch.n || now->start > a->start ||
-	    now->end < a->end || now->kind != a->kind)
-		return -ENOMEM;
+	if (now == last || now->start >= a->end)
+		return -ENOENT;
+	if (now->start > a->start || now->end < a->end || now->kind != a->kind)
+		return -EINVAL;
 	start = now->around_start > a->limit_start ? now->around_start : a->limit_start;
 	end = now->around_end < a->limit_end ? now->around_end : a->limit_end;
 	if (start == a->around_start && end == a->around_end)
@@ -156,30 +151,36 @@ static int look_again(struct pml_proc *p, struct pml_area *a)
 }
 
 /* The area alone is never tried: it may be part of a larger mapping by now. */
-static int register_whole(struct pml_proc *p, int uffd, int pagemap, struct pml_area *a)
+static int register_whole(struct pml_proc *p, int uffd, pml_uffd_lost_fn *has_lost,
+			  struct pml_area *a)
 {
-	int err = register_around(p, uffd, pagemap, a), again;
+	int err = register_around(p, uffd, has_lost, a), again;
 
-	/* files do not grow all the time, and many of them are refused for ever */
-	if (a->kind == PML_AREA_PRIVATE_FILE)
+	/* files do not grow all the time, and many of them are refused for ever; but
+	 * -ENOMEM may also mean that the whole memory is gone */
+	if (a->kind == PML_AREA_PRIVATE_FILE && err != -ENOMEM)
 		return err;
 	for (int i = 0; i < TRIES; i++) {
-		if (!err || err == -ENOMEM || err == -ESRCH)
+		if (!err || err == -ESRCH)
 			return err;
 		again = look_again(p, a);
 		if (again)
 			return again == -EALREADY ? err : again;
-		err = register_around(p, uffd, pagemap, a);
+		err = register_around(p, uffd, has_lost, a);
 	}
 	return err;
 }
 
-int pml_uffd_register(struct pml_proc *p, int uffd, int pagemap, struct pml_area *a, bool hugetlb)
+int pml_uffd_register(struct pml_proc *p, int uffd, pml_uffd_lost_fn *has_lost,
+		      struct pml_area *a, bool hugetlb)
 {
 	int err = -EINVAL;
 
+	/* a part of it may have been collected before, and will not be in this epoch again */
+	if (a->flags & PML_AREA_REPLACED)
+		forget(p, a);
 	if (hugetlb || !(a->flags & PML_AREA_HUGETLB))
-		err = register_whole(p, uffd, pagemap, a);
+		err = register_whole(p, uffd, has_lost, a);
 	switch (err) {
 	case 0:
 		return 0;
@@ -191,6 +192,7 @@ int pml_uffd_register(struct pml_proc *p, int uffd, int pagemap, struct pml_area
 		a->flags |= PML_AREA_UNWRITABLE;
 		return -EBUSY;
 	case -ENOMEM:
+	case -ENOENT:
 	case -ESRCH:
 		return err;
 	default:

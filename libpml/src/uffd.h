@@ -8,18 +8,22 @@
 
 #include "backend.h"
 
+/* Whether what the area is part of is registered no more; of one that was. */
+typedef bool pml_uffd_lost_fn(const struct pml_proc *p, const struct pml_area *a);
+
 /*
  * Registers the mapping that the area is part of, whole, even if it has grown
  * since it was looked at: a part of it would split it in two, and a program that
  * calls mremap on both at once would get EFAULT for what we did.  If that is
  * refused, it is looked at again.  Mappings of hugetlb only if they are asked for.
- * Uses the process's scratch list.  `pagemap` (or -1) tells neighbours that have lost
+ * Uses the process's scratch list.  `has_lost` finds neighbours that have lost
  * their registration, which are then not what was armed.
  *
  * 0; -EBUSY it cannot be watched, and its flags say why (OWNED, UNWRITABLE,
- * UNSUPPORTED); -ENOMEM or -ESRCH, the mapping, or the whole memory, went away
- * meanwhile.
+ * UNSUPPORTED); -ENOENT or -ESRCH, the mapping, or the whole memory, went away
+ * meanwhile; -ENOMEM.
  */
-int pml_uffd_register(struct pml_proc *p, int uffd, int pagemap, struct pml_area *a, bool hugetlb);
+int pml_uffd_register(struct pml_proc *p, int uffd, pml_uffd_lost_fn *has_lost,
+		      struct pml_area *a, bool hugetlb);
 
 #endif /* PML_UFFD_H */

@@ -29,7 +29,7 @@ static const struct caps table[] = {
 	{ "rwp-async", 0, 0 },
 	{ "soft-dirty", SEES_KERNEL | SEES_REMOTE | SEES_RACES | SEES_FILES | RENEWS,
 	  SEES_KERNEL | SEES_REMOTE | SEES_RACES | SEES_FILES | RENEWS },
-	{ "uffd-sync", SEES_KERNEL | SEES_RACES | SEES_MERGES | RENEWS, 0 },
+	{ "uffd-sync", SEES_KERNEL | SEES_RACES | SEES_MOVES | SEES_MERGES | RENEWS, 0 },
 	{ "mprotect", SEES_RACES | SEES_FILES | SEES_MERGES | RENEWS | NAMED_ONLY | SPOILS_CALLS,
 	  0 },
 	{ "hash", ALL | BY_CONTENT, ALL | BY_CONTENT },

@@ -2,8 +2,8 @@
 /*
  * moves.c - small mappings side by side are moved over each other, dropped and made
  * anew at random, so that the kernel joins and splits them all the time, and written
- * to: each page that was written or moved is reported, by every back-end that works
- * here.  Compared with a list of what was done; one process.
+ * to: each page whose content is another one than at the last collect is reported, by
+ * every back-end that works here.  No content comes twice; one process.
  *
  *   moves [ROUNDS [SEED]]
  */
@@ -28,7 +28,8 @@
 struct room {
 	char *mem;
 	bool mapped[SLOTS];
-	bool changed[SLOTS * LENGTH];	/* since the last collect */
+	uint64_t last;			/* the number that was written last */
+	uint64_t was[SLOTS * LENGTH];	/* what the pages began with at the last collect */
 	uint64_t random;
 	bool failed;
 };
@@ -51,15 +52,17 @@ static void map_slot(struct room *r, unsigned int i, bool usable)
 
 	r->failed |= at == MAP_FAILED;
 	r->mapped[i] = usable;
-	memset(r->changed + i * LENGTH, 0, LENGTH);
 }
 
-static void write_page(struct room *r, unsigned int i)
+static void write_page(struct room *r, unsigned int i, unsigned int page)
 {
-	unsigned int page = below(r, LENGTH);
+	*(uint64_t *)(slot(r, i) + page * PAGE) = ++r->last;
+}
 
-	slot(r, i)[page * PAGE]++;
-	r->changed[i * LENGTH + page] = true;
+/* What is mapped for nobody has no content, as what nobody has written to. */
+static uint64_t content(const struct room *r, size_t page)
+{
+	return r->mapped[page / LENGTH] ? *(uint64_t *)(r->mem + page * PAGE) : 0;
 }
 
 /* What was at its new place is gone; its old place stays, as nothing: otherwise
@@ -75,7 +78,6 @@ static void move_slot(struct room *r, unsigned int from, unsigned int to)
 		return;
 	}
 	r->mapped[to] = true;
-	memset(r->changed + to * LENGTH, 1, LENGTH);
 	map_slot(r, from, false);
 }
 
@@ -87,7 +89,7 @@ static void do_something(struct room *r)
 		if (what >= 16)
 			map_slot(r, i, true);
 	} else if (what < 8) {
-		write_page(r, i);
+		write_page(r, i, below(r, LENGTH));
 	} else if (what < 16) {
 		move_slot(r, i, below(r, SLOTS));
 	} else if (what == 16) {
@@ -99,9 +101,13 @@ static unsigned int missed(struct room *r, const struct pml_result *result)
 {
 	unsigned int n = 0;
 
-	for (size_t i = 0; i < SLOTS * LENGTH; i++)
-		n += r->changed[i] && !is_told(result, r->mem + i * PAGE);
-	memset(r->changed, 0, sizeof(r->changed));
+	for (size_t i = 0; i < SLOTS * LENGTH; i++) {
+		uint64_t now = content(r, i);
+
+		n += r->mapped[i / LENGTH] && now != r->was[i] &&
+		     !is_told(result, r->mem + i * PAGE);
+		r->was[i] = now;
+	}
 	return n;
 }
 
@@ -113,9 +119,11 @@ static bool make_room(struct room *r, uint64_t seed)
 		return false;
 	for (unsigned int i = 0; i < SLOTS; i++) {
 		map_slot(r, i, i % 3);
-		if (r->mapped[i])
-			memset(slot(r, i), 1, SIZE);
+		for (unsigned int page = 0; r->mapped[i] && page < LENGTH; page++)
+			write_page(r, i, page);
 	}
+	for (size_t i = 0; i < SLOTS * LENGTH; i++)
+		r->was[i] = content(r, i);
 	return !r->failed;
 }
 
@@ -174,8 +182,15 @@ int main(int argc, char **argv)
 	int n = pml_probe(info, 32);
 
 	tap_note("seed %lu", (unsigned long)seed);
-	for (int i = 0; i < n && i < 32; i++)
-		if (info[i].available && (info[i].events & PML_DIRTY))
+	for (int i = 0; i < n && i < 32; i++) {
+		if (!info[i].available || !(info[i].events & PML_DIRTY))
+			continue;
+		/* docs/coverage.md */
+		if (!strcmp(info[i].name, "mprotect"))
+			tap_skip("protected memory moved onto protected memory is not seen",
+				 "%s: moves", info[i].name);
+		else
 			one(info[i].name, rounds, seed);
+	}
 	return tap_done();
 }

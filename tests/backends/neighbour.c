@@ -6,10 +6,12 @@
  * its userfaultfd registration, and with it all that it is joined with.)  By the tracker
  * that was there then, or by one that came after it.
  *
- *   neighbour [--negative|--negative-after]   the library is broken on purpose: a page
- *                                             is missed
+ *   neighbour
+ *   neighbour --negative|--negative-after BACKEND    it is broken on purpose: a page
+ *                                                    is missed
  */
 #define _GNU_SOURCE
+#include "orders.h"
 #include "pml.h"
 #include "tap.h"
 #include "told.h"
@@ -19,10 +21,6 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <signal.h>
-#include <unistd.h>
 
 #define PAGE 4096ul
 #define PAGES 64ul
@@ -31,15 +29,13 @@
 #define EPOCHS 3
 
 /* What the subject can be told to do. */
-enum order { AWAY, BACK, WRITE };
+enum order { FILL, AWAY, BACK, WRITE };
 
 struct place {
 	char *mem;
 	char *part;	/* of mem: what goes away */
 	char *away;	/* and to where */
-	int orders;	/* a pipe to the subject, and what it answers; -1: this process */
-	int answers;
-	pid_t pid;
+	struct subordinate who;
 };
 
 static bool make_place(struct place *p, bool first)
@@ -63,9 +59,15 @@ static bool move(char *from, char *to)
 	return mremap(from, PART * PAGE, PART * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to;
 }
 
-static bool obey(struct place *p, enum order order)
+static bool obey(void *arg, int order)
 {
+	const struct place *p = arg;
+
 	switch (order) {
+	case FILL:
+		/* each page its own, no longer the parent's */
+		memset(p->mem, 1, PAGES * PAGE);
+		return true;
 	case AWAY:
 		/* the hole stays ours: a tracker within this process may need memory */
 		if (!move(p->part, p->away) ||
@@ -82,61 +84,6 @@ static bool obey(struct place *p, enum order order)
 		return true;
 	}
 	return false;
-}
-
-static bool tell(struct place *p, enum order order)
-{
-	char c = (char)order;
-
-	if (p->orders < 0)
-		return obey(p, order);
-	return write(p->orders, &c, 1) == 1 && read(p->answers, &c, 1) == 1 && c;
-}
-
-static void subject(struct place *p, int orders, int answers)
-{
-	char c = 1;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	/* each page its own, no longer the parent's */
-	memset(p->mem, 1, PAGES * PAGE);
-	if (write(answers, &c, 1) != 1)
-		_exit(1);
-	while (read(orders, &c, 1) == 1) {
-		c = obey(p, (enum order)c);
-		if (write(answers, &c, 1) != 1)
-			break;
-	}
-	_exit(0);
-}
-
-static bool start_subject(struct place *p)
-{
-	int orders[2], answers[2];
-	char c;
-
-	if (pipe(orders) || pipe(answers))
-		return false;
-	p->pid = fork();
-	if (!p->pid) {
-		close(orders[1]);
-		close(answers[0]);
-		subject(p, orders[0], answers[1]);
-	}
-	close(orders[0]);
-	close(answers[1]);
-	p->orders = orders[1];
-	p->answers = answers[0];
-	return p->pid > 0 && read(p->answers, &c, 1) == 1;
-}
-
-static void end_subject(struct place *p)
-{
-	if (p->orders < 0)
-		return;
-	close(p->orders);
-	close(p->answers);
-	waitpid(p->pid, NULL, 0);
 }
 
 /* Pages that were written, and of which nothing is told. */
@@ -157,14 +104,14 @@ static int run(struct pml *t, struct place *p)
 
 	for (int i = 0; !err && i < 2; i++)
 		err = pml_collect(t, NULL, &r);
-	if (!err && !tell(p, AWAY))
+	if (!err && !tell(&p->who, AWAY))
 		tap_note("it cannot be moved away: %s", strerror(errno));
 	for (int i = 0; !err && i < 2; i++)
 		err = pml_collect(t, NULL, &r);
-	if (!err && !tell(p, BACK))
+	if (!err && !tell(&p->who, BACK))
 		tap_note("it cannot be moved back: %s", strerror(errno));
 	for (int i = 0; !err && i < EPOCHS; i++) {
-		if (!tell(p, WRITE))
+		if (!tell(&p->who, WRITE))
 			return -1;
 		err = pml_collect(t, NULL, &r);
 		if (!err)
@@ -183,8 +130,8 @@ static int run_after(struct pml **t, const struct pml_options *o, struct place *
 
 	for (int i = 0; !err && i < 2; i++)
 		err = pml_collect(*t, NULL, &r);
-	if (err || !tell(p, AWAY) || pml_collect(*t, NULL, &r) || !tell(p, BACK) ||
-	    !tell(p, WRITE)) {
+	if (err || !tell(&p->who, AWAY) || pml_collect(*t, NULL, &r) || !tell(&p->who, BACK) ||
+	    !tell(&p->who, WRITE)) {
 		tap_note("%d, %s", err, pml_message(*t));
 		return -1;
 	}
@@ -195,7 +142,7 @@ static int run_after(struct pml **t, const struct pml_options *o, struct place *
 		err = pml_start(*t);
 	for (int i = 0; !err && i < 2; i++)
 		err = pml_collect(*t, NULL, &r);
-	if (err || !tell(p, WRITE) || pml_collect(*t, NULL, &r)) {
+	if (err || !tell(&p->who, WRITE) || pml_collect(*t, NULL, &r)) {
 		tap_note("%d, %s", err, *t ? pml_message(*t) : o->message);
 		return -1;
 	}
@@ -206,19 +153,19 @@ static void one(const char *backend, bool outside, bool first, bool negative, bo
 {
 	struct pml_options o = { .size = sizeof(o), .backend = backend };
 	const char *where = outside ? "outside" : "self", *which = first ? "first" : "last";
-	struct place p = { .orders = -1 };
+	struct place p = { .who = { .obey = obey, .arg = &p, .orders = -1 } };
 	struct pml_span watch;
 	char words[512] = "";
 	struct pml *t = NULL;
 	int n;
 
-	if (!make_place(&p, first) || (outside && !start_subject(&p))) {
+	if (!make_place(&p, first) || (outside && !start_child(&p.who, FILL))) {
 		tap_ok(0, "%s, %s: a subject", backend, where);
 		return;
 	}
 	if (outside) {
 		o.target = PML_TARGET_PID;
-		o.pid = p.pid;
+		o.pid = p.who.pid;
 	}
 	/* its own memory, that of the tracker, is none of this */
 	watch = (struct pml_span){ .start = (uintptr_t)p.mem - PAGES * PAGE,
@@ -239,14 +186,14 @@ static void one(const char *backend, bool outside, bool first, bool negative, bo
 			       backend, where, which, after ? ", a tracker after that" : "", n);
 	}
 	pml_close(t);
-	end_subject(&p);
+	end_child(&p.who);
 	munmap(p.mem - PAGES * PAGE, 4 * PAGES * PAGE);
 }
 
 int main(int argc, char **argv)
 {
-	bool after = argc == 2 && !strcmp(argv[1], "--negative-after");
-	bool negative = after || (argc == 2 && !strcmp(argv[1], "--negative"));
+	bool after = argc == 3 && !strcmp(argv[1], "--negative-after");
+	bool negative = after || (argc == 3 && !strcmp(argv[1], "--negative"));
 	struct pml_probe_info info[32];
 	int n = pml_probe(info, 32);
 
@@ -254,7 +201,7 @@ int main(int argc, char **argv)
 		const char *name = info[i].name;
 
 		if (!info[i].available || !(info[i].events & PML_DIRTY) ||
-		    (negative && strcmp(name, "wp-async") != 0))
+		    (negative && strcmp(name, argv[2]) != 0))
 			continue;
 		for (int first = 0; first < (negative ? 1 : 2); first++)
 			for (int outside = 0; outside <= info[i].external; outside++) {

@@ -11,6 +11,7 @@
 #include "suite.h"
 
 #include "tap.h"
+#include "told.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -178,14 +179,6 @@ static enum verdict check_form(const struct view *v, const struct trial *tr,
 	if (r->cost.coverage_ns > r->cost.collect_ns)
 		return fail("the coverage reads took longer than the whole collect");
 	return PASS;
-}
-
-/* A reason that some back-ends give for all that they watch. */
-static bool is_general(int reason)
-{
-	return reason == PML_REASON_DROPS || reason == PML_REASON_FORCED ||
-	       reason == PML_REASON_REMOTE || reason == PML_REASON_CLEAN_BY_HASH ||
-	       reason == PML_REASON_NOT_CHECKED;
 }
 
 enum verdict view_fold(struct view *v, const struct trial *tr, const struct pml_result *r)

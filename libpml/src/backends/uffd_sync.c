@@ -14,6 +14,10 @@
  * - The protection goes with the page.  So the pages with content are remembered,
  *   and taken as dirty when they are missing.  A page that was written for the
  *   first time and then dropped, in one epoch, leaves no trace: UNCOVERED, DROPS.
+ *   And one that is protected without having been remembered was moved here.
+ * - mremap takes the registration from what it moves, and from all that this is
+ *   joined with, but leaves protection bits there that protect nothing any more.
+ *   So before the bits of a mapping are believed, it is asked for: has_lost().
  * - Whoever writes to protected memory waits for the thread.  So nothing that
  *   the thread itself writes may be protected: its stack and its counters are
  *   tables of the tracker, which are left out.
@@ -70,6 +74,7 @@ struct sync {
 	struct pml_look look;
 	struct pml_buf shared;		/* struct handler */
 	struct pml_buf stack;
+	struct pml_buf unreadable;	/* a page: see has_lost */
 	pthread_t thread;
 	bool runs;
 	struct pml_set known;		/* pages that had content at the last look */
@@ -80,7 +85,8 @@ struct sync {
 	struct pml_sink *sink;
 	uint64_t walk_end;		/* so far is told */
 	int err;
-	bool no_rearm;			/* negative control, only with PML_TEST_HOOKS */
+	bool no_rearm;			/* negative controls, only with PML_TEST_HOOKS */
+	bool no_asking;
 };
 
 static struct handler *handler_of(const struct sync *s)
@@ -108,6 +114,20 @@ PLAIN static void let_go(struct handler *h, uint64_t addr)
 	}
 }
 
+/* Lets everybody go on who waits now. */
+PLAIN static void let_all_go(struct handler *h)
+{
+	struct uffd_msg msg[16];
+	long n;
+
+	do {
+		n = syscall(SYS_read, h->uffd, msg, sizeof(msg));
+		for (long i = 0; i < n / (long)sizeof(msg[0]); i++)
+			if (msg[i].event == UFFD_EVENT_PAGEFAULT)
+				let_go(h, msg[i].arg.pagefault.address);
+	} while (n == (long)sizeof(msg));
+}
+
 PLAIN static void *serve(void *arg)
 {
 	struct handler *h = arg;
@@ -118,20 +138,15 @@ PLAIN static void *serve(void *arg)
 		struct pollfd fds[2] = {
 			{ .fd = h->uffd, .events = POLLIN }, { .fd = h->quit, .events = POLLIN },
 		};
-		struct uffd_msg msg[16];
-		long n;
 
 		syscall(SYS_ppoll, fds, 2, NULL, NULL, 0);
+		let_all_go(h);
 		/* Nobody else may close it: whatever a thread does in between, the end
 		 * of this one too, may touch memory that is protected until then. */
 		if (fds[1].revents) {
 			syscall(SYS_close, h->uffd);
 			return NULL;
 		}
-		n = syscall(SYS_read, h->uffd, msg, sizeof(msg));
-		for (long i = 0; i < n / (long)sizeof(msg[0]); i++)
-			if (msg[i].event == UFFD_EVENT_PAGEFAULT)
-				let_go(h, msg[i].arg.pagefault.address);
 	}
 }
 
@@ -264,13 +279,11 @@ static bool tell_gone(struct sync *s, uint64_t end)
 	return true;
 }
 
-static int take(void *arg, uint64_t start, uint64_t end, unsigned int seen)
+/* A run of pages with content.  0, or 1 to stop. */
+static int take_run(struct sync *s, uint64_t start, uint64_t end, unsigned int seen)
 {
-	struct sync *s = arg;
 	struct pml_range r = { .start = start, .end = end, .events = PML_DIRTY };
 
-	if (!pml_seen_content(s->area->kind, seen))
-		return 0;
 	pml_set_remove(&s->gone, start, end, PML_DIRTY);
 	if (!tell_gone(s, start))
 		return 1;
@@ -287,6 +300,32 @@ static int take(void *arg, uint64_t start, uint64_t end, unsigned int seen)
 	/* a set that cannot grow is full: every page counts as known then */
 	(void)pml_set_add(&s->known, &r);
 	return r.end < end;
+}
+
+static int take(void *arg, uint64_t start, uint64_t end, unsigned int seen)
+{
+	struct sync *s = arg;
+	int ret = 0;
+
+	if (!pml_seen_content(s->area->kind, seen))
+		return 0;
+	/* of shared memory a page may come in that somebody else has made */
+	if (!(seen & PML_SEEN_ARMED) || s->area->kind == PML_AREA_SHARED)
+		return take_run(s, start, end, seen);
+	while (start < end && !ret) {
+		struct pml_range ours;
+		uint64_t pos = start;
+
+		if (!pml_set_next(&s->gone, &pos, end, &ours))
+			ours.start = ours.end = end;
+		/* protected, but not here and by us */
+		if (ours.start > start)
+			ret = take_run(s, start, ours.start, seen & ~PML_SEEN_ARMED);
+		if (ours.end > ours.start && !ret)
+			ret = take_run(s, ours.start, ours.end, seen);
+		start = ours.end;
+	}
+	return ret;
 }
 
 static int look_for_written(struct sync *s, const struct pml_area *a, uint64_t start, uint64_t end,
@@ -312,46 +351,110 @@ static int look_for_written(struct sync *s, const struct pml_area *a, uint64_t s
 	return ret < 0 ? ret : s->err;
 }
 
+/* ---- areas ---- */
+
+/* The first page that has been remembered of an area; 0: none. */
+static uint64_t first_known(struct sync *s, const struct pml_area *a)
+{
+	uint64_t pos = a->start;
+	struct pml_range r;
+
+	if (s->known.full)
+		return a->start;
+	return pml_set_next(&s->known, &pos, a->end, &r) ? r.start : 0;
+}
+
+/*
+ * Whether what the area is part of is registered no more.  Where nothing is remembered
+ * of private memory no bit is believed, so that it need not be asked.
+ *
+ * What the kernel is asked to do must fail, as there is nothing to be read where it is
+ * to copy from; but it looks at the mapping first.
+ */
+static bool has_lost(const struct pml_proc *p, const struct pml_area *a)
+{
+	struct sync *s = p->state;
+	struct uffdio_copy copy = {
+		.dst = a->kind == PML_AREA_SHARED ? a->start : first_known(s, a),
+		.src = (uintptr_t)s->unreadable.p, .len = p->page_size,
+	};
+
+	if (!copy.dst || s->no_asking)
+		return false;
+	return ioctl(handler_of(s)->uffd, UFFDIO_COPY, &copy) && errno == ENOENT;
+}
+
+/* As assume; and remembers what has content, so that it is missed when it is dropped. */
+static int assume_and_know(struct sync *s, struct pml_area *a, uint64_t start, uint64_t end,
+			   uint64_t *walk_end)
+{
+	struct pml_sink *sink = s->sink;
+	uint64_t looked;
+	int err = assume(s, start, end, walk_end);
+
+	if (err || *walk_end == start)
+		return err;
+	/* what is written meanwhile is told already, and protected again */
+	s->sink = NULL;
+	err = look_for_written(s, a, start, *walk_end, &looked);
+	s->sink = sink;
+	return err;
+}
+
 static int drain_fresh(struct sync *s, struct pml_area *a, uint64_t start, uint64_t end,
 		       uint64_t *walk_end)
 {
-	int err = pml_uffd_register(s->p, handler_of(s)->uffd, -1, a, false);
-
-	if (err)
-		return err;
-	if (a->kind != PML_AREA_ANON || (a->flags & PML_AREA_REPLACED)) {
-		/* shared memory is protected where there is no page yet, too */
-		err = assume(s, start, end, walk_end);
-		if (err || s->sink)
-			return err;
-	}
+	/* shared memory is protected where there is no page yet, too */
+	if (a->kind != PML_AREA_ANON || (a->flags & PML_AREA_REPLACED))
+		return assume_and_know(s, a, start, end, walk_end);
 	return look_for_written(s, a, start, end, walk_end);
+}
+
+/* What is not registered, or no more. */
+static int drain_unregistered(struct sync *s, struct pml_area *a, uint64_t start, uint64_t end,
+			      bool half_told, uint64_t *walk_end)
+{
+	int err = pml_uffd_register(s->p, handler_of(s)->uffd, has_lost, a, false);
+
+	/* what was unmapped while we looked at it is the next collect's news */
+	if (err && err != -EBUSY && err != -ENOENT && err != -ENOMEM)
+		return err;
+	if (!err && !half_told) {
+		err = drain_fresh(s, a, start, end, walk_end);
+		if (err != -ENOENT)
+			return err;
+		half_told = true;
+	}
+	/* lost in the middle of a look: nobody knows how much of that was true */
+	if (!err || (err == -ENOENT && half_told))
+		a->flags |= PML_AREA_UNSUPPORTED;
+	if (a->flags & PML_AREA_OWNED)
+		pml_proc_uncovered(s->p, a->start, a->end, PML_REASON_OWNED);
+	else if (a->flags & PML_AREA_UNSUPPORTED)
+		pml_proc_uncovered(s->p, a->start, a->end, PML_REASON_UNSUPPORTED);
+	*walk_end = end;
+	return 0;
 }
 
 static int drain_area(struct sync *s, struct pml_area *a, uint64_t start, uint64_t end,
 		      uint64_t *walk_end)
 {
-	int err;
+	bool half_told = false;
 
 	*walk_end = start;
 	if (!(a->flags & (PML_AREA_FRESH | PML_AREA_UNWRITABLE))) {
-		err = look_for_written(s, a, start, end, walk_end);
+		bool lost = has_lost(s->p, a), knew = first_known(s, a);
+		int err = lost ? -ENOENT : look_for_written(s, a, start, end, walk_end);
+
 		if (err != -ENOENT)
 			return err;
-		/* not registered: something else was mapped at the same place */
+		/* moved, or something else was mapped at the same place */
 		a->flags |= PML_AREA_FRESH | PML_AREA_REPLACED;
-		start = *walk_end = s->walk_end;
+		half_told = !lost && (knew || a->kind == PML_AREA_SHARED);
+		start = *walk_end;
 	}
-	if (!(a->flags & PML_AREA_UNWRITABLE)) {
-		err = drain_fresh(s, a, start, end, walk_end);
-		/* what is unmapped while we look at it is the next collect's news */
-		if (err != -EBUSY && err != -ENOENT && err != -ENOMEM)
-			return err;
-		if (a->flags & PML_AREA_OWNED)
-			pml_proc_uncovered(s->p, a->start, a->end, PML_REASON_OWNED);
-		else if (a->flags & PML_AREA_UNSUPPORTED)
-			pml_proc_uncovered(s->p, a->start, a->end, PML_REASON_UNSUPPORTED);
-	}
+	if (!(a->flags & PML_AREA_UNWRITABLE))
+		return drain_unregistered(s, a, start, end, half_told, walk_end);
 	*walk_end = end;
 	return 0;
 }
@@ -433,6 +536,7 @@ static void sync_detach(struct pml_proc *p)
 	pml_look_close(&s->look);
 	pml_set_free(&s->known);
 	pml_set_free(&s->gone);
+	pml_buf_free(&s->unreadable);
 	pml_buf_free(&s->stack);
 	pml_buf_free(&s->shared);
 	p->state = NULL;
@@ -452,6 +556,11 @@ static int set_up(struct pml_proc *p, struct sync *s)
 	err = pml_look_open(&s->look, p);
 	if (err)
 		return err;
+	err = pml_buf_reserve(p->pool, &s->unreadable, p->page_size);
+	if (err)
+		return err;
+	if (mprotect(s->unreadable.p, s->unreadable.len, PROT_NONE))
+		return -errno;
 	h->uffd = make_userfaultfd();
 	if (h->uffd < 0)
 		return h->uffd;
@@ -460,6 +569,16 @@ static int set_up(struct pml_proc *p, struct sync *s)
 		return -errno;
 	return start_thread(s);
 }
+
+#ifdef PML_TEST_HOOKS
+static void break_on_purpose(struct sync *s)
+{
+	const char *how = getenv("PML_TEST_BREAK");
+
+	s->no_rearm = how && strcmp(how, "no-rearm") == 0;
+	s->no_asking = how && strcmp(how, "no-neighbours") == 0;
+}
+#endif
 
 static int sync_attach(struct pml_proc *p)
 {
@@ -475,7 +594,7 @@ static int sync_attach(struct pml_proc *p)
 	pml_set_init(&s->gone, p->pool, p->page_shift);
 	p->state = s;
 #ifdef PML_TEST_HOOKS
-	s->no_rearm = getenv("PML_TEST_BREAK") && !strcmp(getenv("PML_TEST_BREAK"), "no-rearm");
+	break_on_purpose(s);
 #endif
 	err = set_up(p, s);
 	if (!err)

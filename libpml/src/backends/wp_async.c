@@ -790,6 +790,27 @@ static int drain_known(struct pml_proc *p, const struct pml_area *a, uint64_t st
 	return err;
 }
 
+/* Whether the mapping at `at` is registered no more. */
+static bool is_lost(const struct wp *w, uint64_t at, uint64_t page)
+{
+	struct pml_page_region v;
+	struct pml_scan_arg a = {
+		.size = sizeof(a), .start = at, .end = at + page,
+		.flags = PML_SCAN_CHECK_WPASYNC, .vec = (uintptr_t)&v, .vec_len = 1,
+		.category_mask = PML_PAGE_WRITTEN, .return_mask = PML_PAGE_WRITTEN,
+	};
+
+	return ioctl(w->pagemap, PML_PAGEMAP_SCAN, &a) < 0 && errno == EPERM;
+}
+
+/* It may be more than one mapping by now. */
+static bool has_lost(const struct pml_proc *p, const struct pml_area *a)
+{
+	const struct wp *w = p->state;
+
+	return is_lost(w, a->start, p->page_size) || is_lost(w, a->end - p->page_size, p->page_size);
+}
+
 static void tell_uncovered(struct pml_proc *p, const struct pml_area *a)
 {
 	if (a->flags & PML_AREA_OWNED)
@@ -817,14 +838,14 @@ static int drain_area(struct pml_proc *p, struct pml_area *a, uint64_t start, ui
 		half_armed = true;
 	}
 	if (!(a->flags & PML_AREA_UNWRITABLE)) {
-		err = pml_uffd_register(p, w->uffd, w->pagemap, a, true);
+		err = pml_uffd_register(p, w->uffd, has_lost, a, true);
 		if (!err)
 			err = drain_fresh(p, a, start, end, s, walk_end);
-		/* what is unmapped while we look at it is the next collect's news */
-		if (err != -EBUSY && err != -EPERM && err != -ENOMEM)
+		if (err != -EBUSY && err != -EPERM && err != -ENOENT && err != -ENOMEM)
 			return err;
-		/* and what the scan that failed had armed by then, nobody has told */
-		if (err == -EPERM || (err == -ENOMEM && half_armed))
+		/* What is unmapped while we look at it is the next collect's news.  But what
+		 * the scan that failed had armed by then, nobody has told. */
+		if (err == -EPERM || ((err == -ENOENT || err == -ENOMEM) && half_armed))
 			a->flags |= PML_AREA_UNSUPPORTED;
 		tell_uncovered(p, a);
 	}
