@@ -85,7 +85,8 @@ enum pml_reason {
 	PML_REASON_FIRST_SIGHT = 1,	/* the mapping is new here, or was replaced */
 	PML_REASON_UNARMED = 2,		/* left unarmed by adaptive arming */
 	PML_REASON_PINNED = 3,		/* a registered I/O buffer: always dirty */
-	PML_REASON_OVERFLOW = 4,	/* a log or a reader's set was full */
+	PML_REASON_OVERFLOW = 4,	/* a log, a reader's set or the process's list of
+					 * mappings (vm.max_map_count) was full */
 	PML_REASON_RESTART = 5,		/* tracking began anew (exec, reset) */
 	PML_REASON_DROPPED = 6,		/* private pages gone: dropped or swapped out */
 	/* with PML_UNCOVERED */

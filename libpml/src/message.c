@@ -121,7 +121,7 @@ static const struct {
 	  "adaptive arming left this block unarmed, because it is written all the time" },
 	{ PML_REASON_PINNED, "pinned",
 	  "a buffer registered for I/O: a device may write it at any time, so it is always dirty" },
-	{ PML_REASON_OVERFLOW, "overflow", "a log or a reader's set was full: all is taken as dirty" },
+	{ PML_REASON_OVERFLOW, "overflow", "a log, a reader's set or the list of mappings was full: all is taken as dirty" },
 	{ PML_REASON_RESTART, "restart", "tracking began anew: all is taken as dirty" },
 	{ PML_REASON_DROPPED, "dropped",
 	  "a private page was there and is not: it was dropped, or swapped out" },

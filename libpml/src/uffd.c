@@ -171,6 +171,21 @@ static int register_whole(struct pml_proc *p, int uffd, pml_uffd_lost_fn *has_lo
 	return err;
 }
 
+#ifdef PML_TEST_HOOKS
+/* A negative control: no room is taken for nothing there. */
+static bool knows_no_room(void)
+{
+	const char *how = getenv("PML_TEST_BREAK");
+
+	return !how || strcmp(how, "no-room") != 0;
+}
+#else
+static bool knows_no_room(void)
+{
+	return true;
+}
+#endif
+
 int pml_uffd_register(struct pml_proc *p, int uffd, pml_uffd_lost_fn *has_lost,
 		      struct pml_area *a, bool hugetlb)
 {
@@ -192,6 +207,7 @@ int pml_uffd_register(struct pml_proc *p, int uffd, pml_uffd_lost_fn *has_lost,
 		a->flags |= PML_AREA_UNWRITABLE;
 		return -EBUSY;
 	case -ENOMEM:
+		return knows_no_room() ? -ENOMEM : -ENOENT;
 	case -ENOENT:
 	case -ESRCH:
 		return err;
@@ -199,4 +215,20 @@ int pml_uffd_register(struct pml_proc *p, int uffd, pml_uffd_lost_fn *has_lost,
 		a->flags |= a->flags & PML_AREA_WRITE ? PML_AREA_UNSUPPORTED : PML_AREA_UNWRITABLE;
 		return -EBUSY;
 	}
+}
+
+void pml_uffd_assume_all(struct pml_proc *p, struct pml_area *a, uint64_t start, uint64_t end,
+			 struct pml_sink *s, uint64_t *walk_end)
+{
+	uint64_t pages = s ? pml_sink_pages(s) : UINT64_MAX;
+
+	a->flags |= PML_AREA_UNSUPPORTED;
+	if (s && !pml_sink_room(s))
+		pages = 0;
+	if (pages < (end - start) >> p->page_shift)
+		end = start + (pages << p->page_shift);
+	if (s && start < end)
+		pml_sink_emit(s, start, end, p->page_size, PML_DIRTY, PML_ASSUMED,
+			      PML_REASON_OVERFLOW);
+	*walk_end = end;
 }

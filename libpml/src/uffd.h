@@ -21,9 +21,17 @@ typedef bool pml_uffd_lost_fn(const struct pml_proc *p, const struct pml_area *a
  *
  * 0; -EBUSY it cannot be watched, and its flags say why (OWNED, UNWRITABLE,
  * UNSUPPORTED); -ENOENT or -ESRCH, the mapping, or the whole memory, went away
- * meanwhile; -ENOMEM.
+ * meanwhile; -ENOMEM it is there, and the kernel has no room: a list cuts through
+ * a mapping, which is one mapping more (vm.max_map_count).
  */
 int pml_uffd_register(struct pml_proc *p, int uffd, pml_uffd_lost_fn *has_lost,
 		      struct pml_area *a, bool hugetlb);
+
+/*
+ * What the kernel had no room to register may be written at any time: all of it is
+ * dirty, as far as the sink takes it.  Tried again at the next collect.
+ */
+void pml_uffd_assume_all(struct pml_proc *p, struct pml_area *a, uint64_t start, uint64_t end,
+			 struct pml_sink *s, uint64_t *walk_end);
 
 #endif /* PML_UFFD_H */

@@ -416,8 +416,12 @@ static int drain_unregistered(struct sync *s, struct pml_area *a, uint64_t start
 {
 	int err = pml_uffd_register(s->p, handler_of(s)->uffd, has_lost, a, false);
 
+	if (err == -ENOMEM) {
+		pml_uffd_assume_all(s->p, a, start, end, s->sink, walk_end);
+		return 0;
+	}
 	/* what was unmapped while we looked at it is the next collect's news */
-	if (err && err != -EBUSY && err != -ENOENT && err != -ENOMEM)
+	if (err && err != -EBUSY && err != -ENOENT)
 		return err;
 	if (!err && !half_told) {
 		err = drain_fresh(s, a, start, end, walk_end);

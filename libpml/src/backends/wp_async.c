@@ -839,13 +839,20 @@ static int drain_area(struct pml_proc *p, struct pml_area *a, uint64_t start, ui
 	}
 	if (!(a->flags & PML_AREA_UNWRITABLE)) {
 		err = pml_uffd_register(p, w->uffd, has_lost, a, true);
-		if (!err)
+		if (err == -ENOMEM) {
+			pml_uffd_assume_all(p, a, start, end, s, walk_end);
+			return 0;
+		}
+		if (!err) {
 			err = drain_fresh(p, a, start, end, s, walk_end);
-		if (err != -EBUSY && err != -EPERM && err != -ENOENT && err != -ENOMEM)
+			if (err != -EPERM)
+				return err;
+		}
+		if (err != -EBUSY && err != -EPERM && err != -ENOENT)
 			return err;
 		/* What is unmapped while we look at it is the next collect's news.  But what
 		 * the scan that failed had armed by then, nobody has told. */
-		if (err == -EPERM || ((err == -ENOENT || err == -ENOMEM) && half_armed))
+		if (err == -EPERM || (err == -ENOENT && half_armed))
 			a->flags |= PML_AREA_UNSUPPORTED;
 		tell_uncovered(p, a);
 	}
