@@ -81,8 +81,9 @@ struct pml_backend {
 
 /* For attach: the descriptor without which the kernel tracks nothing.  When it is another
  * file one day, the process was restored from a checkpoint, or has closed it: then nothing
- * is asked of it, or written to it, any more. */
+ * is asked of it, or written to it, any more.  Whether that has happened: */
 void pml_proc_tracked_by(struct pml_proc *p, int fd);
+bool pml_proc_restored(const struct pml_proc *p);
 
 /* Every back-end, in order of preference; backends.c. */
 extern const struct pml_backend *const pml_backends[];

@@ -120,7 +120,6 @@ void pml_proc_remove(struct pml *t, struct pml_proc *p);
 int pml_proc_begin(struct pml_proc *p);		/* attach and arm everything */
 int pml_proc_refresh(struct pml_proc *p);	/* read maps, filter, match */
 bool pml_proc_exited(const struct pml_proc *p);
-bool pml_proc_restored(const struct pml_proc *p);
 uint64_t pml_proc_thp_bytes(const struct pml_proc *p);
 struct pml_proc *pml_proc_find(const struct pml *t, int32_t pid);
 int pml_procs_poll(struct pml *t);		/* joins and leaves: tree, cgroup */

@@ -232,3 +232,67 @@ void pml_uffd_assume_all(struct pml_proc *p, struct pml_area *a, uint64_t start,
 			      PML_REASON_OVERFLOW);
 	*walk_end = end;
 }
+
+/* Whether the list has something there; it is asked in order of address. */
+static bool has_some(const struct pml_areas *l, size_t *at, const struct pml_area *a)
+{
+	const struct pml_area *w = pml_areas_at(l);
+
+	while (*at < l->n && w[*at].end <= a->start)
+		++*at;
+	return *at < l->n && w[*at].start < a->end;
+}
+
+/* 0; -EINVAL: what is there is none of ours; -EAGAIN. */
+static int unregister_range(int uffd, uint64_t start, uint64_t end)
+{
+	struct uffdio_range range = { .start = start, .len = end - start };
+	int err = register_range(uffd, start, end);
+
+	/* refused if another one has it, from whom older kernels would take it */
+	if (err == -EBUSY || err == -EPERM)
+		return 0;
+	if (ioctl(uffd, UFFDIO_UNREGISTER, &range) == 0)
+		return 0;
+	return err == -EINVAL ? err : -EAGAIN;
+}
+
+#ifdef PML_TEST_HOOKS
+/* Negative controls: the descriptor is closed, and that is all, as if the tracker had
+ * been killed; by keep-armed that the next one falls for it. */
+static bool takes_back(void)
+{
+	const char *how = getenv("PML_TEST_BREAK");
+
+	return !how || (strcmp(how, "close-alone") != 0 && strcmp(how, "keep-armed") != 0);
+}
+#else
+static bool takes_back(void)
+{
+	return true;
+}
+#endif
+
+void pml_uffd_unregister_all(struct pml_proc *p, int uffd)
+{
+	struct pml_maps_facts facts;
+	bool again = takes_back();
+
+	for (int i = 0; again && i < TRIES; i++) {
+		size_t armed = 0, pieces = 0;
+
+		again = false;
+		if (pml_maps_read(p->maps_fd, p->pool, &p->text, &p->scratch, &facts))
+			return;
+		for (size_t k = 0; k < p->scratch.n; k++) {
+			const struct pml_area *a = pml_areas_at(&p->scratch) + k;
+
+			/* what a collect registered that failed later is in its pieces only */
+			if (!has_some(&p->armed, &armed, a) && !has_some(&p->pieces, &pieces, a))
+				continue;
+			/* with the space around it, as it was registered */
+			if (unregister_range(uffd, a->around_start, a->around_end))
+				again |= unregister_range(uffd, a->start, a->end) == -EAGAIN;
+		}
+	}
+}

@@ -34,4 +34,11 @@ int pml_uffd_register(struct pml_proc *p, int uffd, pml_uffd_lost_fn *has_lost,
 void pml_uffd_assume_all(struct pml_proc *p, struct pml_area *a, uint64_t start, uint64_t end,
 			 struct pml_sink *s, uint64_t *walk_end);
 
+/*
+ * Takes back what was registered, whole mappings again, before the descriptor is
+ * closed: a child that was forked meanwhile has it too, and as long as it does, closing
+ * it ends nothing.  What another userfaultfd has stays its own.
+ */
+void pml_uffd_unregister_all(struct pml_proc *p, int uffd);
+
 #endif /* PML_UFFD_H */

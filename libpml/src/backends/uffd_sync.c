@@ -524,9 +524,9 @@ static void sync_detach(struct pml_proc *p)
 
 		/* a forked child has the descriptors, but not the thread nor the memory */
 		if (s->runs && getpid() == p->pid) {
-			/* What is registered goes with the descriptor, whole mappings as
-			 * they are then, and whoever waits for the thread goes on.  To
-			 * unregister what is known of them would split what has grown. */
+			/* What stays registered goes with the descriptor, unless a child
+			 * has that too: then nobody would let go who writes there. */
+			pml_uffd_unregister_all(p, h->uffd);
 			if (write(h->quit, &one, sizeof(one)) == sizeof(one)) {
 				pthread_join(s->thread, NULL);
 				h->uffd = -1;

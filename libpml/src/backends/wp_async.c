@@ -48,6 +48,7 @@
 
 struct wp {
 	struct pml_buf self;	/* this struct */
+	int32_t owner;		/* getpid() of who attached */
 	int uffd;
 	int pagemap;
 #ifdef PML_TEST_HOOKS
@@ -977,7 +978,9 @@ static void wp_detach(struct pml_proc *p)
 
 	if (!w)
 		return;
-	/* closing it unregisters everything and leaves the pages writable */
+	/* that leaves the pages writable; a forked child has no say in it */
+	if (w->uffd >= 0 && w->owner == getpid() && !pml_proc_restored(p))
+		pml_uffd_unregister_all(p, w->uffd);
 	if (w->uffd >= 0)
 		close(w->uffd);
 	if (w->pagemap >= 0)
@@ -1012,6 +1015,7 @@ static int wp_attach(struct pml_proc *p)
 
 	if (w == MAP_FAILED)
 		return pml_proc_fail(p, -ENOMEM, "wp-async: out of memory");
+	w->owner = getpid();
 	w->self.p = w;
 	w->self.len = len;
 	w->uffd = w->pagemap = w->hashes.mem = w->hashes.pagemap = -1;
