@@ -3,6 +3,8 @@
  * killed.c - a tracker that is killed in the middle of its collects, again and
  * again: the target runs on, counts without a gap, keeps what it wrote, and can
  * be tracked by the next one.  (Killed in the middle of an attach: tests/inject.)
+ *
+ *   killed [TIMES]
  */
 #define _GNU_SOURCE
 #include "pml.h"
@@ -20,7 +22,8 @@
 #include <unistd.h>
 
 #define PAGES 4096u
-#define KILLS 60
+
+static int times = 60;
 
 /* What the target shows of itself. */
 struct shown {
@@ -107,9 +110,9 @@ static void kills(const char *backend)
 
 	if (!pid)
 		target(shown);
-	for (int i = 0; i < KILLS; i++)
+	for (int i = 0; i < times; i++)
 		killed += one_kill(backend, pid, rand_r(&seed) % 3000000) == 0;
-	tap_ok(killed == KILLS, "%s: %d trackers of one target were killed while they collected, "
+	tap_ok(killed == times, "%s: %d trackers of one target were killed while they collected, "
 	       "each after the last", backend, killed);
 	tap_ok(is_running(shown), "%s: the target runs on", backend);
 	tap_ok(shown->wrong == 0, "%s: and finds in its memory what it wrote", backend);
@@ -118,11 +121,13 @@ static void kills(const char *backend)
 	munmap(shown, sizeof(*shown));
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	struct pml_probe_info info[32];
 	int n = pml_probe(info, 32);
 
+	if (argc > 1)
+		times = atoi(argv[1]);
 	for (int i = 0; i < n && i < 32; i++) {
 		if (!info[i].available || !info[i].external || !(info[i].events & PML_DIRTY))
 			tap_skip(info[i].available ? "not for dirty pages of another process" :

@@ -4,8 +4,8 @@
  * time, tracked by collects without a pause: no system call of its fails for it.
  * (To register a part of a mapping splits it; mremap on both parts is EFAULT.)
  *
- *   undisturbed                  from outside, every back-end that can
- *   undisturbed --self BACKEND   a thread of the tracker's own process
+ *   undisturbed [STARTS]                  from outside, every back-end that can
+ *   undisturbed --self BACKEND [STARTS]   a thread of the tracker's own process
  */
 #define _GNU_SOURCE
 #include "pml.h"
@@ -24,9 +24,10 @@
 #include <unistd.h>
 
 /* All is registered at a start, and what is new at a collect. */
-#define STARTS 50
 #define COLLECTS 80
 #define PAGE 4096ul
+
+static int starts = 50;
 
 struct shown {
 	_Atomic uint64_t calls;
@@ -85,7 +86,7 @@ static void collects(struct pml_options *o, const struct shown *shown)
 
 	while (!shown->calls)
 		usleep(1000);
-	for (int i = 0; !err && i < STARTS; i++) {
+	for (int i = 0; !err && i < starts; i++) {
 		err = pml_open(&t, o);
 		if (!err)
 			err = pml_start(t);
@@ -98,7 +99,7 @@ static void collects(struct pml_options *o, const struct shown *shown)
 		pml_close(t);
 		t = NULL;
 	}
-	tap_ok(n == STARTS * COLLECTS, "%s, %s: %d collects", o->backend, where, n);
+	tap_ok(n == starts * COLLECTS, "%s, %s: %d collects", o->backend, where, n);
 	tap_note("%lu calls of mremap meanwhile, %lu failed, error %d", (unsigned long)shown->calls,
 		 (unsigned long)shown->failed, shown->error);
 	tap_ok(shown->failed == 0, "%s, %s: no call of the program's failed", o->backend, where);
@@ -142,7 +143,9 @@ int main(int argc, char **argv)
 	struct pml_probe_info info[32];
 	int n = pml_probe(info, 32);
 
-	if (argc == 3 && !strcmp(argv[1], "--self")) {
+	if (argc == 2 || argc == 4)
+		starts = atoi(argv[argc - 1]);
+	if (argc >= 3 && !strcmp(argv[1], "--self")) {
 		for (int i = 0; i < n && i < 32; i++)
 			if (!strcmp(info[i].name, argv[2]) && !info[i].available) {
 				printf("1..0 # SKIP %s: %s\n", info[i].name, info[i].reason);
