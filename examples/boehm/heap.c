@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where libgc's heap is: the private, anonymous, writable mappings in which any
- * page belongs to it.  Every stop looks anew, so that growth, unmapping and
+ * Where libgc's heap is: the private, anonymous, readable mappings in which any
+ * page belongs to it.  What is read-only now may have been written since the last
+ * stop, so the right to write does not matter; what cannot be read, libgc cannot
+ * mark from, and has unmapped itself.  Every stop looks anew, so that growth, unmapping and
  * mapping again need no rule: a part that was not there the last time is new to
  * the tracker and thereby dirty.
  */
@@ -26,7 +28,7 @@ static char text[TEXT_SIZE];
 struct line {
 	uintptr_t start;
 	uintptr_t end;
-	bool writable;		/* private and writable */
+	bool readable;		/* private and readable */
 	bool anonymous;
 	bool stack;
 };
@@ -46,7 +48,7 @@ static const char *hex(const char *p, uintptr_t *out)
 	}
 }
 
-/* "start-end rw-p offset dev inode  name", ended by a null byte. */
+/* "start-end r--p offset dev inode  name", ended by a null byte. */
 static void parse(const char *p, struct line *l)
 {
 	const char *perms;
@@ -55,8 +57,8 @@ static void parse(const char *p, struct line *l)
 	p = hex(p, &l->start);
 	p = hex(*p ? p + 1 : p, &l->end);
 	perms = *p ? p + 1 : p;
-	l->writable = strlen(perms) > 4 && perms[0] == 'r' && perms[1] == 'w' && perms[3] == 'p';
-	p = hex(l->writable ? perms + 5 : perms, &offset);
+	l->readable = strlen(perms) > 4 && perms[0] == 'r' && perms[3] == 'p';
+	p = hex(l->readable ? perms + 5 : perms, &offset);
 	/* device, then inode: 0 for anonymous memory */
 	for (int i = 0; i < 2 && p; i++)
 		p = strchr(p + (i > 0), ' ');
@@ -77,7 +79,7 @@ static int consider(const struct line *l, size_t *n)
 	uintptr_t low = (uintptr_t)GC_least_plausible_heap_addr & ~(uintptr_t)(BLOCK - 1);
 	uintptr_t high = (uintptr_t)GC_greatest_plausible_heap_addr;
 
-	if (!l->writable || !l->anonymous || l->stack || l->end <= low || l->start > high)
+	if (!l->readable || !l->anonymous || l->stack || l->end <= low || l->start > high)
 		return 0;
 	if (!has_heap(l->start > low ? l->start : low, l->end <= high ? l->end : high + 1))
 		return 0;

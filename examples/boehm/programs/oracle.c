@@ -214,7 +214,7 @@ static void *work(void *arg)
 		if (p->first && share && i % share == 0 && i < p->w->writes)
 			fork_off(p);
 		if (p->first && i % TURN == 0)
-			bad_now_and_then(p->w, (unsigned long)(i / TURN));
+			p->lost += bad_now_and_then(p->w, (unsigned long)(i / TURN));
 		if (i % (p->w->writes / 3 + 1) == 0)
 			verify(p);
 	}
@@ -249,14 +249,14 @@ static void usage(void)
 	fprintf(stderr,
 		"Usage: boehm-oracle [--chains N] [--length N] [--body N] [--size N] [--writes N] [--threads N] [--forks N]\n"
 		"       [--exec] [--call] [--need] [--control] [--replace] [--close-all] [--unmap] [--huge]\n"
-		"       [--toggle] [--no-descriptors] [--withdraw] [--environment] [--late] [--stay FILE] [--quiet]\n");
+		"       [--toggle] [--no-descriptors] [--withdraw] [--environment] [--late] [--read-only] [--stay FILE] [--quiet]\n");
 	exit(2);
 }
 
 static void parse(int argc, char **argv, struct wishes *w)
 {
 	enum { CHAINS = 1, LENGTH, BODY, SIZE, WRITES, THREADS, FORKS, EXEC, CALL, NEED, CONTROL, REPLACE, CLOSE_ALL,
-	       UNMAP, HUGE_ONES, TOGGLE, QUIET, ENVIRONMENT, WITHDRAW, NO_DESCRIPTORS, STAY, LATE };
+	       UNMAP, HUGE_ONES, TOGGLE, QUIET, ENVIRONMENT, WITHDRAW, NO_DESCRIPTORS, STAY, LATE, READ_ONLY };
 	static const struct option options[] = {
 		{ "chains", 1, NULL, CHAINS }, { "length", 1, NULL, LENGTH },
 		{ "body", 1, NULL, BODY }, { "size", 1, NULL, SIZE }, { "writes", 1, NULL, WRITES }, { "threads", 1, NULL, THREADS },
@@ -267,7 +267,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 		{ "quiet", 0, NULL, QUIET },
 		{ "environment", 0, NULL, ENVIRONMENT }, { "withdraw", 0, NULL, WITHDRAW },
 		{ "no-descriptors", 0, NULL, NO_DESCRIPTORS }, { "stay", 1, NULL, STAY },
-		{ "late", 0, NULL, LATE },
+		{ "late", 0, NULL, LATE }, { "read-only", 0, NULL, READ_ONLY },
 		{ NULL, 0, NULL, 0 },
 	};
 	int o;
@@ -298,6 +298,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 		case NO_DESCRIPTORS: w->no_descriptors = true; break;
 		case STAY: w->stay = optarg; break;
 		case LATE: w->late = true; break;
+		case READ_ONLY: w->read_only = true; break;
 		default: usage();
 		}
 	}

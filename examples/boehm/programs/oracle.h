@@ -26,6 +26,7 @@ struct wishes {
 	bool toggle;		/* GC_disable() and GC_enable() */
 	bool no_descriptors;	/* leave no descriptor free */
 	bool withdraw;		/* GC_set_manual_vdb_allowed(0) before GC_INIT() */
+	bool read_only;		/* heap that is read-only while it is collected */
 	bool late;		/* lose the environment, and ask libgc after GC_INIT() */
 	bool environment;	/* say what is left of the constructor's variable */
 	const char *stay;	/* a file, see stay_from_now_on() */
@@ -34,7 +35,10 @@ struct wishes {
 
 /* Bad input, applied where it belongs; `turn` counts the calls. */
 void bad_before_writes(const struct wishes *w);
-void bad_now_and_then(const struct wishes *w, unsigned long turn);
+/* Returns how many objects were lost by it. */
+unsigned long bad_now_and_then(const struct wishes *w, unsigned long turn);
+/* Some of the heap is read-only while collections go on; returns how many objects were lost. */
+unsigned long bad_read_only(void);
 /* In a forked child: the oracle from its beginning, as a new program. */
 _Noreturn void bad_exec(const struct wishes *w);
 

@@ -71,7 +71,7 @@ _Noreturn void bad_exec(const struct wishes *w)
 	_exit(1);
 }
 
-void bad_now_and_then(const struct wishes *w, unsigned long turn)
+unsigned long bad_now_and_then(const struct wishes *w, unsigned long turn)
 {
 	if (w->close_all && turn % 16 == 3)
 		close_all();
@@ -86,4 +86,5 @@ void bad_now_and_then(const struct wishes *w, unsigned long turn)
 		GC_disable();
 	if (w->toggle && turn % 8 == 3)
 		GC_enable();
+	return w->read_only && turn % 8 == 6 ? bad_read_only() : 0;
 }

@@ -77,6 +77,10 @@ tap_run "the same with threads and children" "$oracle" --replace --threads 3 --f
 tap_run "the heap is unmapped and mapped again" \
 	env GC_UNMAP_THRESHOLD=1 "$oracle" --unmap --huge
 tap_run "GC_disable() and GC_enable()" "$oracle" --toggle
+tap_run "some of the heap is read-only while it is collected" \
+	env GC_FULL_FREQUENCY=1000 "$oracle" --need --read-only
+tap_run "the same with threads and children" \
+	env GC_FULL_FREQUENCY=1000 "$oracle" --read-only --threads 3 --forks 1
 tap_run "six threads collect, stops are abandoned" \
 	env GC_PAUSE_TIME_TARGET=1 GC_FULL_FREQUENCY=1000 "$oracle" --threads 6 --writes 100000
 tap_run "the permission for dirty bits by hand is withdrawn before GC_INIT" "$oracle" --withdraw
