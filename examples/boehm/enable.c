@@ -10,6 +10,7 @@
  */
 #define _GNU_SOURCE
 #include "hook.h"
+#include "process.h"
 #include "tracker.h"
 
 #include <dlfcn.h>
@@ -18,7 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #define INCREMENTAL "GC_ENABLE_INCREMENTAL"
 
@@ -30,7 +30,7 @@ static bool has_provider;
 static int allowed_before;
 static char message[320];
 static GC_on_heap_resize_proc next_resize;
-static pid_t loaded_by;
+static struct pml_gc_process loaded_by;
 
 static int refuse(int err, const char *why)
 {
@@ -176,7 +176,7 @@ void scm_init_pml_gc(void)
 
 static void __attribute__((constructor)) on_load(void)
 {
-	loaded_by = getpid();
+	loaded_by = pml_gc_process_now();
 	/* loaded by a running program: it will call */
 	if (is_set("PML_GC", "0") || GC_is_init_called())
 		return;
@@ -233,7 +233,7 @@ static void __attribute__((destructor)) on_exit_print(void)
 	FILE *f;
 
 	/* forked children are not what was asked about */
-	if (!name || !*name || getpid() != loaded_by)
+	if (!name || !*name || !pml_gc_process_is(&loaded_by))
 		return;
 	f = strcmp(name, "-") == 0 ? stderr : fopen(name, "ae");
 	if (!f)

@@ -11,11 +11,12 @@
  *   close all there are.  And a canary, a page that is written before every
  *   collect, has to be in the result.  If either fails, everything is dirty, and
  *   tracking begins anew.
- * - A forked child has lost the tracking; the process id tells.
+ * - A forked child has lost the tracking; process.c tells it from its parent.
  */
 #define _GNU_SOURCE
 #include "tracker.h"
 #include "descriptors.h"
+#include "process.h"
 
 #include <errno.h>
 #include <pml.h>
@@ -31,7 +32,7 @@
 
 static struct {
 	struct pml *pml;
-	pid_t owner;
+	struct pml_gc_process owner;
 	bool broken;
 	bool closed;
 	uint64_t restarts;
@@ -81,10 +82,17 @@ static int open_tracker(struct pml_options *options)
 	return err;
 }
 
+/* libpml knows a forked child by its process id. */
+static bool child_passes_for_parent(void)
+{
+	return tracker.owner.pid == getpid() && !pml_gc_process_is(&tracker.owner);
+}
+
 static void drop(void)
 {
-	/* closing what is no longer ours would hit the program's own files */
-	if (tracker.pml && !tracker.descriptors.unknown &&
+	/* Closing what is no longer ours would hit the program's own files, and in a child
+	 * that libpml takes for the parent end the parent's tracking. */
+	if (tracker.pml && !tracker.descriptors.unknown && !child_passes_for_parent() &&
 	    pml_gc_descriptors_same(&tracker.descriptors))
 		pml_close(tracker.pml);
 	tracker.pml = NULL;
@@ -121,7 +129,7 @@ static int begin(char *words, size_t size)
 	if (err)
 		return err;
 	pml_gc_descriptors_since(&tracker.descriptors, &before);
-	tracker.owner = getpid();
+	tracker.owner = pml_gc_process_now();
 	tracker.broken = false;
 	return 0;
 }
@@ -140,7 +148,7 @@ void pml_gc_tracker_close(void)
 
 static bool usable(void)
 {
-	return tracker.pml && !tracker.broken && tracker.owner == getpid();
+	return tracker.pml && !tracker.broken && pml_gc_process_is(&tracker.owner);
 }
 
 /* Before the world is stopped: what was lost is opened anew here, where malloc

@@ -180,7 +180,7 @@ static void verify(struct part *p)
 /* A child that goes on by itself, with a collector that has lost its tracking. */
 static void fork_off(struct part *p)
 {
-	pid_t pid = fork();
+	pid_t pid = p->w->namespaces ? bad_fork() : fork();
 	int status;
 
 	if (pid < 0)
@@ -188,6 +188,8 @@ static void fork_off(struct part *p)
 	if (pid == 0 && p->w->exec)
 		bad_exec(p->w);
 	if (pid == 0) {
+		if (p->w->namespaces)
+			bad_collect();
 		for (long i = 0; i < p->w->writes / 4; i++)
 			write_one(p);
 		verify(p);
@@ -197,6 +199,9 @@ static void fork_off(struct part *p)
 		fprintf(stderr, "pml: oracle: a forked child lost objects or died\n");
 		p->lost++;
 	}
+	/* at once: few of the pages that were written before have been written again */
+	if (p->w->namespaces)
+		bad_collect();
 }
 
 static void *work(void *arg)
@@ -248,7 +253,7 @@ static void usage(void)
 {
 	fprintf(stderr,
 		"Usage: boehm-oracle [--chains N] [--length N] [--body N] [--size N] [--writes N] [--threads N] [--forks N]\n"
-		"       [--exec] [--call] [--need] [--control] [--replace] [--close-all] [--unmap] [--huge]\n"
+		"       [--namespaces] [--exec] [--call] [--need] [--control] [--replace] [--close-all] [--unmap] [--huge]\n"
 		"       [--toggle] [--no-descriptors] [--withdraw] [--environment] [--late] [--read-only] [--stay FILE] [--quiet]\n");
 	exit(2);
 }
@@ -256,7 +261,8 @@ static void usage(void)
 static void parse(int argc, char **argv, struct wishes *w)
 {
 	enum { CHAINS = 1, LENGTH, BODY, SIZE, WRITES, THREADS, FORKS, EXEC, CALL, NEED, CONTROL, REPLACE, CLOSE_ALL,
-	       UNMAP, HUGE_ONES, TOGGLE, QUIET, ENVIRONMENT, WITHDRAW, NO_DESCRIPTORS, STAY, LATE, READ_ONLY };
+	       UNMAP, HUGE_ONES, TOGGLE, QUIET, ENVIRONMENT, WITHDRAW, NO_DESCRIPTORS, STAY, LATE, READ_ONLY,
+	       NAMESPACES };
 	static const struct option options[] = {
 		{ "chains", 1, NULL, CHAINS }, { "length", 1, NULL, LENGTH },
 		{ "body", 1, NULL, BODY }, { "size", 1, NULL, SIZE }, { "writes", 1, NULL, WRITES }, { "threads", 1, NULL, THREADS },
@@ -268,6 +274,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 		{ "environment", 0, NULL, ENVIRONMENT }, { "withdraw", 0, NULL, WITHDRAW },
 		{ "no-descriptors", 0, NULL, NO_DESCRIPTORS }, { "stay", 1, NULL, STAY },
 		{ "late", 0, NULL, LATE }, { "read-only", 0, NULL, READ_ONLY },
+		{ "namespaces", 0, NULL, NAMESPACES },
 		{ NULL, 0, NULL, 0 },
 	};
 	int o;
@@ -298,6 +305,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 		case NO_DESCRIPTORS: w->no_descriptors = true; break;
 		case STAY: w->stay = optarg; break;
 		case LATE: w->late = true; break;
+		case NAMESPACES: w->namespaces = true; break;
 		case READ_ONLY: w->read_only = true; break;
 		default: usage();
 		}

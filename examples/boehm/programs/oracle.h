@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 struct wishes {
 	long chains;		/* a thread */
@@ -15,6 +16,7 @@ struct wishes {
 	long writes;		/* a thread */
 	long threads;
 	long forks;		/* a thread's share: children that go on by themselves */
+	bool namespaces;	/* each child in a pid namespace of its own */
 	bool exec;		/* the children become new programs instead */
 	bool call;		/* pml_gc_enable(), not the constructor alone */
 	bool need;		/* skip unless libpml gives the dirty pages */
@@ -37,6 +39,10 @@ struct wishes {
 void bad_before_writes(const struct wishes *w);
 /* Returns how many objects were lost by it. */
 unsigned long bad_now_and_then(const struct wishes *w, unsigned long turn);
+/* Allocates until the world was stopped twice: what was lost is somebody else's then. */
+void bad_collect(void);
+/* fork(); the child is the first of a new pid namespace. */
+pid_t bad_fork(void);
 /* Some of the heap is read-only while collections go on; returns how many objects were lost. */
 unsigned long bad_read_only(void);
 /* In a forked child: the oracle from its beginning, as a new program. */

@@ -6,13 +6,19 @@
  */
 #include "common.h"
 #include "oracle.h"
+#include "pml_gc.h"
 
 #include <fcntl.h>
 #include <gc/gc_mark.h>
+#include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define LARGE_BLOCK ((size_t)4 << 20)
+#define GARBAGE 32	/* bytes: as a value's tail */
+#define AT_ONCE 128
+#define MOST_GARBAGE ((size_t)1 << 30)
 
 static GC_push_other_roots_proc roots_before;
 
@@ -62,6 +68,35 @@ static void large_garbage(void)
 		for (size_t at = 0; at < LARGE_BLOCK; at += 4096)
 			block[at] = 1;
 	}
+}
+
+void bad_collect(void)
+{
+	struct pml_gc_stats s = { .size = sizeof(s) };
+	uint64_t before;
+
+	pml_gc_get_stats(&s);
+	before = s.stops;
+	for (size_t done = 0; s.stops < before + 2 && done < MOST_GARBAGE; done += AT_ONCE * GARBAGE) {
+		for (int i = 0; i < AT_ONCE; i++)
+			memset(boehm_alloc(GARBAGE), 0xff, GARBAGE);
+		pml_gc_get_stats(&s);
+	}
+}
+
+/* The namespace of the children after it is the process's own again. */
+pid_t bad_fork(void)
+{
+	int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+	pid_t pid;
+
+	if (own < 0 || unshare(CLONE_NEWPID))
+		boehm_fail("pid namespace", "the system refuses");
+	pid = fork();
+	if (pid != 0 && setns(own, CLONE_NEWPID))
+		boehm_fail("pid namespace", "the system refuses");
+	close(own);
+	return pid;
 }
 
 _Noreturn void bad_exec(const struct wishes *w)

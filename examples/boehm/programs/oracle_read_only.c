@@ -6,7 +6,6 @@
  */
 #include "common.h"
 #include "oracle.h"
-#include "pml_gc.h"
 
 #include <sys/mman.h>
 
@@ -14,7 +13,6 @@
 #define PAGES ((size_t)16)
 #define STEP 64		/* words between two entries */
 #define ENTRIES (PAGES * PAGE / sizeof(void *) / STEP)
-#define MOST_GARBAGE ((size_t)1 << 30)
 
 struct book {
 	uint64_t id;
@@ -56,27 +54,12 @@ static unsigned long missing(uint64_t first)
 	return lost;
 }
 
-/* Until the world was stopped twice; what was lost is somebody else's then. */
-static void collect_by_allocating(void)
-{
-	struct pml_gc_stats s = { .size = sizeof(s) };
-	uint64_t before;
-
-	pml_gc_get_stats(&s);
-	before = s.stops;
-	for (size_t done = 0; s.stops < before + 2 && done < MOST_GARBAGE; done += PAGE) {
-		for (size_t i = 0; i < PAGE / sizeof(struct book); i++)
-			((struct book *)boehm_alloc(sizeof(struct book)))->id = ~(uint64_t)0;
-		pml_gc_get_stats(&s);
-	}
-}
-
 static unsigned long guarded(uint64_t first)
 {
 	fill(first);
 	if (mprotect(pages(), PAGES * PAGE, PROT_READ))
 		boehm_fail("read-only heap", "mprotect is refused");
-	collect_by_allocating();
+	bad_collect();
 	if (mprotect(pages(), PAGES * PAGE, PROT_READ | PROT_WRITE))
 		boehm_fail("read-only heap", "mprotect is refused");
 	return missing(first);
@@ -94,6 +77,6 @@ unsigned long bad_read_only(void)
 	lost = guarded(turn++ * ENTRIES);
 	/* and what is written when it may be written again */
 	fill(turn++ * ENTRIES);
-	collect_by_allocating();
+	bad_collect();
 	return lost + missing((turn - 1) * ENTRIES);
 }

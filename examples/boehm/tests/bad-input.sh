@@ -42,6 +42,16 @@ can_be_forbidden()
 		"${without[@]}" true
 }
 
+# A program that is the first process of a pid namespace, with children that are the
+# first of theirs: all have the process id 1.
+readonly namespace=(unshare --pid --fork --kill-child --mount-proc)
+# shellcheck disable=SC2317
+same_id()
+{
+	env GC_FULL_FREQUENCY=1000 timeout 100 "${namespace[@]}" "$oracle" --need --namespaces \
+		--forks 2 "$@"
+}
+
 # What libgc does by itself is not disturbed, and the variable that asks for
 # incremental collection is not handed on.
 # shellcheck disable=SC2317
@@ -72,6 +82,13 @@ tap_run "the same with threads" "$oracle" --close-all --threads 4
 tap_run "forked children collect by themselves" "$oracle" --forks 3 --threads 2
 tap_run "forked children after all descriptors were closed" "$oracle" --forks 2 --close-all
 tap_run "forked children that exec begin anew" "$oracle" --need --forks 3 --exec --threads 2
+if "${namespace[@]}" true 2>/dev/null; then
+	tap_run "forked children with the process id of their parent" same_id
+	tap_run "the same with threads" same_id --threads 2
+else
+	tap_skip "it takes root and pid namespaces" \
+		"forked children with the process id of their parent"
+fi
 tap_run "another event hook is set later, and calls nobody" "$oracle" --replace --huge
 tap_run "the same with threads and children" "$oracle" --replace --threads 3 --forks 1
 tap_run "the heap is unmapped and mapped again" \
