@@ -3,35 +3,65 @@
 #define _GNU_SOURCE
 #include "descriptors.h"
 
-#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#define NUMBERS (16 * 64)
+#include <sys/vfs.h>
+#include <unistd.h>
 
 void pml_gc_descriptors_now(struct pml_gc_open *open)
 {
-	memset(open, 0, sizeof(*open));
-	for (int fd = 0; fd < NUMBERS; fd++)
-		if (fcntl(fd, F_GETFD) >= 0)
-			open->bits[fd / 64] |= 1ull << (fd % 64);
+	for (int fd = 0; fd < PML_GC_NUMBERS; fd++) {
+		struct stat st;
+		bool is_open = fstat(fd, &st) == 0;
+
+		open->dev[fd] = is_open ? st.st_dev : 0;
+		open->ino[fd] = is_open ? st.st_ino : 0;
+	}
 }
 
-/* What another thread opens meanwhile is listed too: then it may happen that a
- * tracker is not closed that could have been. */
+static bool is_anonymous_of_ours(int fd)
+{
+	char path[32], link[64];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, link, sizeof(link) - 1);
+	if (n < 0)
+		return false;
+	link[n] = '\0';
+	return strcmp(link, "anon_inode:[userfaultfd]") == 0 ||
+	       strcmp(link, "anon_inode:[eventfd]") == 0;
+}
+
+/* Whether a back-end may have opened it: files of /proc, userfaultfds, an eventfd, the
+ * module's device.  What a thread opens for itself meanwhile mostly is something else. */
+static bool is_a_trackers(int fd, const struct stat *st)
+{
+	struct statfs fs;
+	struct stat device;
+
+	if (S_ISCHR(st->st_mode))
+		return stat("/dev/pml", &device) == 0 && device.st_rdev == st->st_rdev;
+	if (fstatfs(fd, &fs))
+		return false;
+	return fs.f_type == PROC_SUPER_MAGIC ||
+	       (fs.f_type == ANON_INODE_FS_MAGIC && is_anonymous_of_ours(fd));
+}
+
 void pml_gc_descriptors_since(struct pml_gc_descriptors *d, const struct pml_gc_open *before)
 {
-	struct pml_gc_open now;
-
-	pml_gc_descriptors_now(&now);
 	d->n = 0;
 	d->unknown = false;
-	for (int fd = 0; fd < NUMBERS; fd++) {
+	for (int fd = 0; fd < PML_GC_NUMBERS; fd++) {
 		struct stat st;
 
-		if (!(now.bits[fd / 64] & ~before->bits[fd / 64] & 1ull << (fd % 64)))
+		/* a number that was another thread's may be the tracker's now */
+		if (fstat(fd, &st) || (before->dev[fd] == st.st_dev && before->ino[fd] == st.st_ino) ||
+		    !is_a_trackers(fd, &st))
 			continue;
-		if (d->n == PML_GC_MAX_DESCRIPTORS || fstat(fd, &st)) {
+		if (d->n == PML_GC_MAX_DESCRIPTORS) {
 			d->unknown = true;
 			return;
 		}

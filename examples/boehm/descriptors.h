@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #define PML_GC_MAX_DESCRIPTORS 32
+#define PML_GC_NUMBERS 1024	/* those below are looked at */
 
 struct pml_gc_descriptor {
 	int fd;
@@ -24,10 +25,11 @@ struct pml_gc_descriptors {
 	struct pml_gc_descriptor list[PML_GC_MAX_DESCRIPTORS];
 };
 
-/* The lowest free descriptors are taken by whoever opens next: what is open
- * now, up to some number, to be compared by pml_gc_descriptors_since(). */
+/* The lowest free descriptors are taken by whoever opens next: what is open now, to be
+ * compared by pml_gc_descriptors_since(). */
 struct pml_gc_open {
-	uint64_t bits[16];
+	uint64_t dev[PML_GC_NUMBERS];
+	uint64_t ino[PML_GC_NUMBERS];
 };
 
 void pml_gc_descriptors_now(struct pml_gc_open *open);

@@ -36,6 +36,7 @@ static struct {
 	bool broken;
 	bool closed;
 	uint64_t restarts;
+	unsigned int lost;	/* how often by this process, which has not forked */
 	uint64_t pages;
 	volatile unsigned char *canary;
 	uint64_t page;
@@ -101,7 +102,7 @@ static void drop(void)
 static int begin(char *words, size_t size)
 {
 	struct pml_options options = { .size = sizeof(options), .flags = PML_ADAPTIVE };
-	struct pml_gc_open before;
+	static struct pml_gc_open before;	/* large; the caller holds libgc's lock */
 	struct pml_span watch;
 	int err;
 
@@ -158,9 +159,14 @@ static void GC_CALLBACK prepare(void *client_data)
 	char words[256];
 
 	(void)client_data;
-	if (tracker.closed || usable() || tracker.restarts >= MAX_RESTARTS)
+	if (tracker.closed || usable())
+		return;
+	if (!pml_gc_process_is(&tracker.owner))
+		tracker.lost = 0;
+	if (tracker.lost >= MAX_RESTARTS)
 		return;
 	drop();
+	tracker.lost++;
 	tracker.restarts++;
 	/* not now: all is dirty until it works */
 	begin(words, sizeof(words));

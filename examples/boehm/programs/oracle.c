@@ -253,7 +253,7 @@ static void usage(void)
 {
 	fprintf(stderr,
 		"Usage: boehm-oracle [--chains N] [--length N] [--body N] [--size N] [--writes N] [--threads N] [--forks N]\n"
-		"       [--namespaces] [--exec] [--call] [--need] [--control] [--replace] [--close-all] [--unmap] [--huge]\n"
+		"       [--namespaces] [--exec] [--call] [--need] [--control] [--replace] [--close-all] [--files] [--unmap] [--huge]\n"
 		"       [--toggle] [--no-descriptors] [--withdraw] [--environment] [--late] [--read-only] [--stay FILE] [--quiet]\n");
 	exit(2);
 }
@@ -262,7 +262,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 {
 	enum { CHAINS = 1, LENGTH, BODY, SIZE, WRITES, THREADS, FORKS, EXEC, CALL, NEED, CONTROL, REPLACE, CLOSE_ALL,
 	       UNMAP, HUGE_ONES, TOGGLE, QUIET, ENVIRONMENT, WITHDRAW, NO_DESCRIPTORS, STAY, LATE, READ_ONLY,
-	       NAMESPACES };
+	       NAMESPACES, FILES };
 	static const struct option options[] = {
 		{ "chains", 1, NULL, CHAINS }, { "length", 1, NULL, LENGTH },
 		{ "body", 1, NULL, BODY }, { "size", 1, NULL, SIZE }, { "writes", 1, NULL, WRITES }, { "threads", 1, NULL, THREADS },
@@ -274,7 +274,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 		{ "environment", 0, NULL, ENVIRONMENT }, { "withdraw", 0, NULL, WITHDRAW },
 		{ "no-descriptors", 0, NULL, NO_DESCRIPTORS }, { "stay", 1, NULL, STAY },
 		{ "late", 0, NULL, LATE }, { "read-only", 0, NULL, READ_ONLY },
-		{ "namespaces", 0, NULL, NAMESPACES },
+		{ "namespaces", 0, NULL, NAMESPACES }, { "files", 0, NULL, FILES },
 		{ NULL, 0, NULL, 0 },
 	};
 	int o;
@@ -306,6 +306,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 		case STAY: w->stay = optarg; break;
 		case LATE: w->late = true; break;
 		case NAMESPACES: w->namespaces = true; break;
+		case FILES: w->files = true; break;
 		case READ_ONLY: w->read_only = true; break;
 		default: usage();
 		}
@@ -344,6 +345,8 @@ int main(int argc, char **argv)
 	}
 	if (w.threads > 1)
 		bad_before_writes(&w);
+	if (w.files)
+		bad_files();
 	run(&w);
 	for (long i = 0; i < w.threads; i++)
 		lost += parts[i].lost;
@@ -355,5 +358,9 @@ int main(int argc, char **argv)
 		       (unsigned long long)s.restarts, (unsigned long long)s.bypassed);
 	if (lost)
 		printf("LOST %lu\n", lost);
+	if (w.files && bad_restarts()) {
+		printf("tracking began anew %lu times without need\n", bad_restarts());
+		return 1;
+	}
 	return lost != 0;
 }

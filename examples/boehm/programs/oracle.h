@@ -23,6 +23,7 @@ struct wishes {
 	bool control;		/* take the hooks away: objects must be lost */
 	bool replace;		/* set another event hook, which calls nobody */
 	bool close_all;		/* close all descriptors, and open others, now and then */
+	bool files;		/* close all once; a thread opens and closes others all the time */
 	bool unmap;		/* grow by large blocks and drop them */
 	bool huge;		/* some objects are large, some hold no pointers */
 	bool toggle;		/* GC_disable() and GC_enable() */
@@ -39,6 +40,10 @@ struct wishes {
 void bad_before_writes(const struct wishes *w);
 /* Returns how many objects were lost by it. */
 unsigned long bad_now_and_then(const struct wishes *w, unsigned long turn);
+/* For --files: the thread; and, at the end, whether tracking began anew more often than
+ * descriptors were lost. */
+void bad_files(void);
+unsigned long bad_restarts(void);
 /* Allocates until the world was stopped twice: what was lost is somebody else's then. */
 void bad_collect(void);
 /* fork(); the child is the first of a new pid namespace. */

@@ -10,17 +10,23 @@
 
 #include <fcntl.h>
 #include <gc/gc_mark.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LARGE_BLOCK ((size_t)4 << 20)
+#define HIGH 500		/* a descriptor that nobody else is given */
+#define MANY 16
+#define TURNS 30u
 #define GARBAGE 32	/* bytes: as a value's tail */
 #define AT_ONCE 128
 #define MOST_GARBAGE ((size_t)1 << 30)
 
 static GC_push_other_roots_proc roots_before;
+static unsigned long closed;
 
 static void GC_CALLBACK no_event(GC_EventType event)
 {
@@ -48,6 +54,7 @@ void bad_before_writes(const struct wishes *w)
 /* All are closed; whoever opens next gets the numbers. */
 static void close_all(void)
 {
+	closed++;
 	closefrom(3);
 	for (int i = 0; i < 12; i++)
 		if (open(i % 2 ? "/dev/zero" : "/proc/self/exe", O_RDONLY) < 0)
@@ -68,6 +75,41 @@ static void large_garbage(void)
 		for (size_t at = 0; at < LARGE_BLOCK; at += 4096)
 			block[at] = 1;
 	}
+}
+
+/* High numbers alone, so that it never closes what has become somebody else's. */
+static void *open_and_close(void *arg)
+{
+	const struct timespec pause = { .tv_nsec = 100000 };
+
+	(void)arg;
+	for (unsigned int n = 0;; n++) {
+		int fds[MANY];
+
+		for (int i = 0; i < MANY; i++)
+			fds[i] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, HIGH + n % TURNS * MANY);
+		nanosleep(&pause, NULL);
+		for (int i = 0; i < MANY; i++)
+			if (fds[i] >= 0)
+				close(fds[i]);
+	}
+	return NULL;
+}
+
+void bad_files(void)
+{
+	pthread_t id;
+
+	if (pthread_create(&id, NULL, open_and_close, NULL) || pthread_detach(id))
+		boehm_fail("threads", "the system refuses");
+}
+
+unsigned long bad_restarts(void)
+{
+	struct pml_gc_stats s = { .size = sizeof(s) };
+
+	pml_gc_get_stats(&s);
+	return s.restarts > closed ? s.restarts - closed : 0;
 }
 
 void bad_collect(void)
@@ -108,7 +150,7 @@ _Noreturn void bad_exec(const struct wishes *w)
 
 unsigned long bad_now_and_then(const struct wishes *w, unsigned long turn)
 {
-	if (w->close_all && turn % 16 == 3)
+	if ((w->close_all && turn % 16 == 3) || (w->files && turn == 3))
 		close_all();
 	if (w->no_descriptors && turn == 4)
 		take_all_descriptors();

@@ -79,6 +79,8 @@ long_chains()
 	tap_skip_all "no back-end of libpml works here"
 tap_run "all descriptors closed, others in their place" "$oracle" --close-all --huge
 tap_run "the same with threads" "$oracle" --close-all --threads 4
+tap_run "all closed once, while a thread opens and closes others" \
+	"$oracle" --need --files --writes 600000
 tap_run "forked children collect by themselves" "$oracle" --forks 3 --threads 2
 tap_run "forked children after all descriptors were closed" "$oracle" --forks 2 --close-all
 tap_run "forked children that exec begin anew" "$oracle" --need --forks 3 --exec --threads 2
