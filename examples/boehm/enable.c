@@ -100,12 +100,16 @@ static void settle(void)
 	 * soft-dirty, and must not be robbed of it; if after, it depends on us.
 	 * So nothing is tracked, and everything told dirty. */
 	pml_gc_tracker_close();
+	refuse(0, "the program has withdrawn the permission for dirty bits by hand; have it call GC_set_manual_vdb_allowed(1), or leave it alone");
 }
 
 /* libgc is in the middle of GC_INIT(): it has decided how to keep dirty bits. */
 static void GC_CALLBACK on_resize(GC_word bytes)
 {
+	int saved = errno;
+
 	settle();
+	errno = saved;
 	if (next_resize)
 		next_resize(bytes);
 }
@@ -139,13 +143,31 @@ static bool is_set(const char *name, const char *value)
 	return v && (!value || strcmp(v, value) == 0);
 }
 
+/* One of the library's own: a setuid program does not listen to its caller. */
+static bool is_ours(const char *name, const char *value)
+{
+	const char *v = secure_getenv(name);
+
+	return v && strcmp(v, value) == 0;
+}
+
+/* 0; or there is no more tracking, and the words are there or are put there. */
+static int goes_on(void)
+{
+	if (pml_gc_tracker_goes_on())
+		return 0;
+	if (!*message)
+		refuse(0, "its descriptors were closed again and again; leave those open that are not your own");
+	return -ENOTSUP;
+}
+
 int pml_gc_enable(void)
 {
 	int err;
 
 	if (state == ON)
-		return 0;
-	if (is_set("PML_GC", "0") || is_set("PML_GC", "measure"))
+		return goes_on();
+	if (is_ours("PML_GC", "0") || is_ours("PML_GC", "measure"))
 		return refuse(-ENOTSUP, "PML_GC switches it off; unset it");
 	if (state == OFF) {
 		if (GC_is_init_called() && GC_is_incremental_mode())
@@ -158,7 +180,7 @@ int pml_gc_enable(void)
 	state = state == ON ? ON : ASKED;
 	settle();
 	if (state == ON)
-		return 0;
+		return goes_on();
 	pml_gc_hook_remove();
 	return -ENOTSUP;
 }
@@ -178,9 +200,9 @@ static void __attribute__((constructor)) on_load(void)
 {
 	loaded_by = pml_gc_process_now();
 	/* loaded by a running program: it will call */
-	if (is_set("PML_GC", "0") || GC_is_init_called())
+	if (is_ours("PML_GC", "0") || GC_is_init_called())
 		return;
-	if (is_set("PML_GC", "measure")) {
+	if (is_ours("PML_GC", "measure")) {
 		pml_gc_hook_install(NULL);
 		return;
 	}
@@ -202,6 +224,7 @@ static void __attribute__((constructor)) on_load(void)
 int pml_gc_get_stats(struct pml_gc_stats *stats)
 {
 	struct pml_gc_stats s;
+	const char *why;
 	size_t size;
 
 	if (!stats || stats->size < 2 * sizeof(uint64_t))
@@ -209,10 +232,12 @@ int pml_gc_get_stats(struct pml_gc_stats *stats)
 	pml_gc_hook_stats(&s);
 	size = stats->size < sizeof(s) ? stats->size : sizeof(s);
 	s.size = stats->size;
-	s.enabled = state == ON;
+	s.enabled = state == ON && pml_gc_tracker_goes_on();
 	s.provider = has_provider;
 	s.restarts = pml_gc_tracker_restarts();
 	s.dirty_pages = pml_gc_tracker_pages();
+	s.doubted = pml_gc_tracker_doubted(&why);
+	snprintf(s.doubt, sizeof(s.doubt), "%s", why);
 	snprintf(s.backend, sizeof(s.backend), "%s", pml_gc_tracker_backend());
 	memcpy(stats, &s, size);
 	return 0;
@@ -227,7 +252,7 @@ static void print_times(FILE *f, const char *name, const struct pml_gc_times *t)
 
 static void __attribute__((destructor)) on_exit_print(void)
 {
-	const char *name = getenv("PML_GC_STATS");
+	const char *name = secure_getenv("PML_GC_STATS");
 	struct pml_gc_stats s = { .size = sizeof(s) };
 	struct rusage used;
 	FILE *f;
@@ -246,6 +271,8 @@ static void __attribute__((destructor)) on_exit_print(void)
 	fprintf(f, "restarts %llu\nbypassed %llu\ndirty_pages %llu\nheap_bytes %llu\n",
 		(unsigned long long)s.restarts, (unsigned long long)s.bypassed,
 		(unsigned long long)s.dirty_pages, (unsigned long long)s.heap_bytes);
+	fprintf(f, "doubted %llu\ndoubt %s\n", (unsigned long long)s.doubted,
+		*s.doubt ? s.doubt : "none");
 	/* of the whole process: what remains of the faults without those that a page's
 	 * first use takes is what tracking adds */
 	if (getrusage(RUSAGE_SELF, &used) == 0)

@@ -17,6 +17,7 @@
 #include "heap.h"
 #include "tracker.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -145,9 +146,12 @@ static void push_instead(void)
  */
 static void GC_CALLBACK on_roots(void)
 {
+	int saved = errno;
+
 	if (hook.feed && !hook.fed && !hook.stopped_at)
 		push_instead();
 	hook.fed = false;
+	errno = saved;
 	if (hook.next_roots)
 		hook.next_roots();
 }
@@ -177,10 +181,14 @@ static void world_goes_on(void)
 	hook.stopped_at = 0;
 }
 
+/* It is part of an allocation, after which errno should be as before. */
 static void GC_CALLBACK on_event(GC_EventType event)
 {
+	int saved;
+
 	if (hook.next_event)
 		hook.next_event(event);
+	saved = errno;
 	switch (event) {
 	case GC_EVENT_PRE_STOP_WORLD:
 		if (hook.before_first) {
@@ -200,6 +208,7 @@ static void GC_CALLBACK on_event(GC_EventType event)
 	default:
 		break;
 	}
+	errno = saved;
 }
 
 void pml_gc_hook_install(void (*before_first)(void))

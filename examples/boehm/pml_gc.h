@@ -15,6 +15,7 @@
  *                 number ("-": standard error)
  *   PML_BACKEND   the back-end, as for any program that uses libpml
  *   GC_DISABLE_INCREMENTAL is respected: then the library does nothing
+ * A setuid program does not listen to those of ours.
  */
 #ifndef PML_GC_H
 #define PML_GC_H
@@ -38,7 +39,7 @@ extern "C" {
  *
  * Return: 0; -ENOTSUP no back-end is sound here, or libgc has been told not to
  * collect incrementally; -EALREADY libgc already collects incrementally in its
- * own way; -EPERM; -ENOMEM.  pml_gc_message() has the words.
+ * own way; -EPERM; -ENOMEM.  Collections leave errno as it was.  pml_gc_message() has the words.
  */
 int pml_gc_enable(void);
 
@@ -59,7 +60,8 @@ struct pml_gc_times {
 /** struct pml_gc_stats - what the collections were and cost */
 struct pml_gc_stats {
 	size_t size;		/* sizeof(struct pml_gc_stats), set by the caller */
-	uint64_t enabled;	/* 1: dirty pages come from libpml */
+	uint64_t enabled;	/* 1: dirty pages come from libpml; 0 also when it has
+				 * given up, and all is taken as dirty */
 	uint64_t provider;	/* 1: by way of GC_set_dirty_provider() of a patched libgc */
 	uint64_t stops;		/* how often the world was stopped for marking */
 	uint64_t all_dirty;	/* of these, with everything taken as dirty for want of facts */
@@ -72,6 +74,10 @@ struct pml_gc_stats {
 	struct pml_gc_times collect;	/* of it, finding the heap and asking libpml */
 	struct pml_gc_times mark;	/* of it, libgc's marking */
 	char backend[24];	/* the back-end's name; "" when none is in use */
+	uint64_t doubted;	/* stops in which some of the heap was taken as dirty because
+				 * libpml could not vouch for it, and for that alone */
+	char doubt[24];		/* why, the last time, as pml_reason_name() has it: io for a
+				 * file open for direct I/O or an io_uring; "" if never */
 };
 
 /**

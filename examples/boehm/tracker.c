@@ -38,6 +38,8 @@ static struct {
 	uint64_t restarts;
 	unsigned int lost;	/* how often by this process, which has not forked */
 	uint64_t pages;
+	uint64_t doubted;
+	int doubt;		/* enum pml_reason */
 	volatile unsigned char *canary;
 	uint64_t page;
 	struct pml_gc_descriptors descriptors;
@@ -65,7 +67,7 @@ static const char *const verified[] = { "ptscan", "epml", "spml", "wp-async", "s
 
 static int open_tracker(struct pml_options *options)
 {
-	const char *asked = getenv("PML_BACKEND");
+	const char *asked = secure_getenv("PML_BACKEND");
 	int err = -ENOTSUP;
 
 	for (size_t i = 0; i < NVERIFIED && err; i++) {
@@ -156,6 +158,7 @@ static bool usable(void)
  * and locks are still allowed. */
 static void GC_CALLBACK prepare(void *client_data)
 {
+	int saved = errno;
 	char words[256];
 
 	(void)client_data;
@@ -170,6 +173,7 @@ static void GC_CALLBACK prepare(void *client_data)
 	tracker.restarts++;
 	/* not now: all is dirty until it works */
 	begin(words, sizeof(words));
+	errno = saved;
 }
 
 /* Reasons that leave pages clean for a collector.  Nothing runs between a
@@ -191,6 +195,7 @@ struct answer {
 	void *closure;
 	bool canary;
 	bool lost;
+	int doubt;		/* enum pml_reason: told dirty for it */
 };
 
 static void tell(const struct answer *a, uint64_t start, uint64_t end)
@@ -207,17 +212,22 @@ static void tell(const struct answer *a, uint64_t start, uint64_t end)
 	tracker.pages += (end - start) / tracker.page;
 }
 
-/* The parts of the heap that lie in [start, end). */
-static void tell_parts(const struct answer *a, uint64_t start, uint64_t end)
+/* The parts of the heap that lie in [start, end); whether there are any. */
+static bool tell_parts(const struct answer *a, uint64_t start, uint64_t end)
 {
+	bool any = false;
+
 	for (size_t i = 0; i < a->nparts; i++) {
 		uint64_t s = (uintptr_t)a->parts[i].start, e = (uintptr_t)a->parts[i].end;
 
 		s = s > start ? s : start;
 		e = e < end ? e : end;
-		if (s < e)
-			tell(a, s, e);
+		if (s >= e)
+			continue;
+		tell(a, s, e);
+		any = true;
 	}
+	return any;
 }
 
 static void tell_result(struct answer *a, const struct pml_result *r)
@@ -232,8 +242,9 @@ static void tell_result(struct answer *a, const struct pml_result *r)
 		tell_parts(a, r->ranges[i].start, r->ranges[i].end);
 	}
 	for (size_t i = 0; i < r->nuncovered; i++)
-		if (!is_harmless(r->uncovered + i))
-			tell_parts(a, r->uncovered[i].start, r->uncovered[i].end);
+		if (!is_harmless(r->uncovered + i) &&
+		    tell_parts(a, r->uncovered[i].start, r->uncovered[i].end))
+			a->doubt = r->uncovered[i].reason;
 	if (r->flags & (PML_RESULT_LOST | PML_RESULT_UNCOVERED_CUT))
 		a->lost = true;
 }
@@ -255,34 +266,47 @@ static int collect(struct answer *a)
 	return 0;
 }
 
-static int GC_CALLBACK read_dirty(void *client_data, const struct GC_dirty_range_s *parts,
-				  size_t nparts, GC_dirty_found_proc found, void *closure)
+static int read_parts(struct answer *a)
 {
-	struct answer a = { .parts = parts, .nparts = nparts, .found = found, .closure = closure };
 	int err = 0;
 
-	(void)client_data;
 	if (!usable())
 		return -ENODATA;
 	if (!pml_gc_descriptors_same(&tracker.descriptors)) {
 		tracker.broken = true;
 		return -EBADF;
 	}
-	for (size_t i = 0; i < nparts && !err; i++)
-		err = pml_watch(tracker.pml, (uintptr_t)parts[i].start, (uintptr_t)parts[i].end);
+	for (size_t i = 0; i < a->nparts && !err; i++)
+		err = pml_watch(tracker.pml, (uintptr_t)a->parts[i].start,
+				(uintptr_t)a->parts[i].end);
 	if (err)
 		return err;
 	++*tracker.canary;
-	err = collect(&a);
+	err = collect(a);
 	if (err) {
 		tracker.broken = err != -EBUSY;
 		return err;
 	}
-	if (!a.canary) {
+	if (!a->canary) {
 		tracker.broken = true;
 		return -ESTALE;
 	}
-	return a.lost ? -EOVERFLOW : 0;
+	if (a->doubt) {
+		tracker.doubted++;
+		tracker.doubt = a->doubt;
+	}
+	return a->lost ? -EOVERFLOW : 0;
+}
+
+static int GC_CALLBACK read_dirty(void *client_data, const struct GC_dirty_range_s *parts,
+				  size_t nparts, GC_dirty_found_proc found, void *closure)
+{
+	struct answer a = { .parts = parts, .nparts = nparts, .found = found, .closure = closure };
+	int saved = errno, err = read_parts(&a);
+
+	(void)client_data;
+	errno = saved;
+	return err;
 }
 
 const struct GC_dirty_provider_s pml_gc_provider = {
@@ -299,6 +323,18 @@ const char *pml_gc_tracker_backend(void)
 uint64_t pml_gc_tracker_restarts(void)
 {
 	return tracker.restarts;
+}
+
+bool pml_gc_tracker_goes_on(void)
+{
+	return !tracker.closed && (usable() || tracker.lost < MAX_RESTARTS ||
+				   !pml_gc_process_is(&tracker.owner));
+}
+
+uint64_t pml_gc_tracker_doubted(const char **why)
+{
+	*why = tracker.doubt ? pml_reason_name(tracker.doubt) : "";
+	return tracker.doubted;
 }
 
 uint64_t pml_gc_tracker_pages(void)

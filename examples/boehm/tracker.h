@@ -9,6 +9,7 @@
 
 #include "gc_provider.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* The provider; client_data is not used, there is one tracker a process. */
@@ -24,5 +25,9 @@ const char *pml_gc_tracker_backend(void);
 /* How often it was opened anew; pages that it reported. */
 uint64_t pml_gc_tracker_restarts(void);
 uint64_t pml_gc_tracker_pages(void);
+/* Whether it tracks, or will again at the next stop: not closed, not given up. */
+bool pml_gc_tracker_goes_on(void);
+/* In how many stops libpml could not vouch for some of the heap, and why the last time. */
+uint64_t pml_gc_tracker_doubted(const char **why);
 
 #endif /* PML_GC_TRACKER_H */

@@ -253,7 +253,7 @@ static void usage(void)
 {
 	fprintf(stderr,
 		"Usage: boehm-oracle [--chains N] [--length N] [--body N] [--size N] [--writes N] [--threads N] [--forks N]\n"
-		"       [--namespaces] [--exec] [--call] [--need] [--control] [--replace] [--close-all] [--files] [--unmap] [--huge]\n"
+		"       [--namespaces] [--exec] [--call] [--need] [--control] [--replace] [--close-all] [--files] [--keep-errno] [--direct] [--unmap] [--huge]\n"
 		"       [--toggle] [--no-descriptors] [--withdraw] [--environment] [--late] [--read-only] [--stay FILE] [--quiet]\n");
 	exit(2);
 }
@@ -262,7 +262,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 {
 	enum { CHAINS = 1, LENGTH, BODY, SIZE, WRITES, THREADS, FORKS, EXEC, CALL, NEED, CONTROL, REPLACE, CLOSE_ALL,
 	       UNMAP, HUGE_ONES, TOGGLE, QUIET, ENVIRONMENT, WITHDRAW, NO_DESCRIPTORS, STAY, LATE, READ_ONLY,
-	       NAMESPACES, FILES };
+	       NAMESPACES, FILES, KEEP_ERRNO, DIRECT };
 	static const struct option options[] = {
 		{ "chains", 1, NULL, CHAINS }, { "length", 1, NULL, LENGTH },
 		{ "body", 1, NULL, BODY }, { "size", 1, NULL, SIZE }, { "writes", 1, NULL, WRITES }, { "threads", 1, NULL, THREADS },
@@ -275,6 +275,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 		{ "no-descriptors", 0, NULL, NO_DESCRIPTORS }, { "stay", 1, NULL, STAY },
 		{ "late", 0, NULL, LATE }, { "read-only", 0, NULL, READ_ONLY },
 		{ "namespaces", 0, NULL, NAMESPACES }, { "files", 0, NULL, FILES },
+		{ "keep-errno", 0, NULL, KEEP_ERRNO }, { "direct", 0, NULL, DIRECT },
 		{ NULL, 0, NULL, 0 },
 	};
 	int o;
@@ -307,6 +308,8 @@ static void parse(int argc, char **argv, struct wishes *w)
 		case LATE: w->late = true; break;
 		case NAMESPACES: w->namespaces = true; break;
 		case FILES: w->files = true; break;
+		case KEEP_ERRNO: w->keep_errno = true; break;
+		case DIRECT: w->direct = true; break;
 		case READ_ONLY: w->read_only = true; break;
 		default: usage();
 		}
@@ -322,6 +325,10 @@ int main(int argc, char **argv)
 	struct wishes w;
 
 	parse(argc, argv, &w);
+	if (w.direct && !bad_direct()) {
+		printf("no file can be opened for direct I/O here\n");
+		return 77;
+	}
 	if (w.call && pml_gc_enable() && w.need) {
 		printf("%s\n", pml_gc_message());
 		return 77;
@@ -347,6 +354,8 @@ int main(int argc, char **argv)
 		bad_before_writes(&w);
 	if (w.files)
 		bad_files();
+	if (w.keep_errno)
+		bad_errno();
 	run(&w);
 	for (long i = 0; i < w.threads; i++)
 		lost += parts[i].lost;
@@ -358,6 +367,10 @@ int main(int argc, char **argv)
 		       (unsigned long long)s.restarts, (unsigned long long)s.bypassed);
 	if (lost)
 		printf("LOST %lu\n", lost);
+	if (bad_errno_changes()) {
+		printf("errno changed %lu times\n", bad_errno_changes());
+		return 1;
+	}
 	if (w.files && bad_restarts()) {
 		printf("tracking began anew %lu times without need\n", bad_restarts());
 		return 1;

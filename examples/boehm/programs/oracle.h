@@ -24,6 +24,8 @@ struct wishes {
 	bool replace;		/* set another event hook, which calls nobody */
 	bool close_all;		/* close all descriptors, and open others, now and then */
 	bool files;		/* close all once; a thread opens and closes others all the time */
+	bool keep_errno;	/* collections that change errno are mistakes */
+	bool direct;		/* a file is open for direct I/O */
 	bool unmap;		/* grow by large blocks and drop them */
 	bool huge;		/* some objects are large, some hold no pointers */
 	bool toggle;		/* GC_disable() and GC_enable() */
@@ -40,6 +42,11 @@ struct wishes {
 void bad_before_writes(const struct wishes *w);
 /* Returns how many objects were lost by it. */
 unsigned long bad_now_and_then(const struct wishes *w, unsigned long turn);
+/* For --keep-errno, and how often it changed. */
+void bad_errno(void);
+unsigned long bad_errno_changes(void);
+/* For --direct; false if no such file can be opened here. */
+bool bad_direct(void);
 /* For --files: the thread; and, at the end, whether tracking began anew more often than
  * descriptors were lost. */
 void bad_files(void);

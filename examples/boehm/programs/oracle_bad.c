@@ -8,6 +8,7 @@
 #include "oracle.h"
 #include "pml_gc.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <gc/gc_mark.h>
 #include <pthread.h>
@@ -26,7 +27,8 @@
 #define MOST_GARBAGE ((size_t)1 << 30)
 
 static GC_push_other_roots_proc roots_before;
-static unsigned long closed;
+static unsigned long closed, changes;
+static GC_on_collection_event_proc event_before;
 
 static void GC_CALLBACK no_event(GC_EventType event)
 {
@@ -110,6 +112,29 @@ unsigned long bad_restarts(void)
 
 	pml_gc_get_stats(&s);
 	return s.restarts > closed ? s.restarts - closed : 0;
+}
+
+static void GC_CALLBACK watch_errno(GC_EventType event)
+{
+	errno = EDOM;
+	event_before(event);
+	changes += errno != EDOM;
+}
+
+void bad_errno(void)
+{
+	event_before = GC_get_on_collection_event();
+	GC_set_on_collection_event(watch_errno);
+}
+
+unsigned long bad_errno_changes(void)
+{
+	return changes;
+}
+
+bool bad_direct(void)
+{
+	return open("/proc/self/exe", O_RDONLY | O_DIRECT | O_CLOEXEC) >= 0;
 }
 
 void bad_collect(void)

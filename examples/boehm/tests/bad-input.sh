@@ -8,6 +8,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/lib/tap.sh
 . "$here/../../../tests/lib/tap.sh"
 oracle=$1/boehm-oracle
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
 
 # The tests are called by name.
 # shellcheck disable=SC2317
@@ -40,6 +42,46 @@ can_be_forbidden()
 {
 	[ "$(id -u)" -eq 0 ] && [ "$(cat /proc/sys/vm/unprivileged_userfaultfd 2>/dev/null)" = 0 ] &&
 		"${without[@]}" true
+}
+
+# stats_have LINE CMD...: the program ends well, and its statistics have the line.
+# shellcheck disable=SC2317
+stats_have()
+{
+	local line=$1
+
+	shift
+	rm -f "$scratch/stats"
+	env PML_GC_STATS="$scratch/stats" "$@" || return
+	cat "$scratch/stats"
+	grep -qx "$line" "$scratch/stats"
+}
+
+# direct_io: the program has a file open for direct I/O, and the statistics say so.
+# shellcheck disable=SC2317
+direct_io()
+{
+	stats_have "doubt io" "$oracle" --need --direct && ! grep -qx "doubted 0" "$scratch/stats"
+}
+
+# Whether nobody may run a copy of root's with root's rights here; the loader of such a
+# program does not heed LD_SHOW_AUXV.
+readonly nobody=(setpriv --reuid 65534 --clear-groups)
+can_be_setuid()
+{
+	[ "$(id -u)" -eq 0 ] && cp "$oracle" "$scratch/setuid" && chmod 4755 "$scratch/setuid" &&
+		chmod 777 "$scratch" && "${nobody[@]}" "$scratch/setuid" --chains 10 --writes 10 &&
+		! grep -q AT_SECURE <<<"$("${nobody[@]}" env LD_SHOW_AUXV=1 "$scratch/setuid" \
+			--chains 10 --writes 10)"
+}
+
+# What its caller names is not written to.
+# shellcheck disable=SC2317
+setuid_writes_nothing()
+{
+	rm -f "$scratch/stats"
+	"${nobody[@]}" env PML_GC_STATS="$scratch/stats" "$scratch/setuid" --need --writes 10 &&
+		[ ! -e "$scratch/stats" ]
 }
 
 # A program that is the first process of a pid namespace, with children that are the
@@ -103,6 +145,23 @@ tap_run "the same with threads and children" \
 tap_run "six threads collect, stops are abandoned" \
 	env GC_PAUSE_TIME_TARGET=1 GC_FULL_FREQUENCY=1000 "$oracle" --threads 6 --writes 100000
 tap_run "the permission for dirty bits by hand is withdrawn before GC_INIT" "$oracle" --withdraw
+tap_run "... and the statistics say that libpml gives no dirty pages" \
+	stats_have "enabled 0" "$oracle" --withdraw
+tap_run "descriptors are lost, and the statistics say that it goes on" \
+	stats_have "enabled 1" "$oracle" --need --close-all
+tap_run "collections leave errno as it was" "$oracle" --keep-errno --close-all
+if [ "$("$oracle" --direct --chains 10 --writes 10 >/dev/null; echo $?)" -eq 77 ]; then
+	tap_skip "no file can be opened for direct I/O here" "direct I/O is in the statistics"
+else
+	tap_run "direct I/O is in the statistics" direct_io
+fi
+tap_run "without it there is nothing of it" stats_have "doubted 0" "$oracle" --need
+if can_be_setuid >/dev/null 2>&1; then
+	tap_run "a setuid program writes no statistics where its caller says" setuid_writes_nothing
+else
+	tap_skip "it takes root, setpriv and a file system with setuid" \
+		"a setuid program writes no statistics where its caller says"
+fi
 tap_run "the environment is lost before GC_INIT, and libgc asked after it" "$oracle" --late
 tap_run "marking overflows its stack" long_chains
 tap_run "no back-end of that name: refused in words" \
