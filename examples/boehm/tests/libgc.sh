@@ -19,6 +19,8 @@ stock=$("$here/../bdwgc/get" stock) || status=$?
 [ "$status" -eq 0 ] && { patched=$("$here/../bdwgc/get" patched) || status=$?; }
 [ "$status" -ne 77 ] || tap_skip_all "no source of libgc can be had here"
 [ "$status" -eq 0 ] || exit 1
+tap_note "$("$here/../bdwgc/which" "$stock")"
+tap_note "patched: $("$here/../bdwgc/which" "$patched")"
 command -v patchelf >/dev/null || tap_skip_all "there is no patchelf"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

@@ -25,6 +25,7 @@ status=0
 patched=$("$here/../bdwgc/get" patched) || status=$?
 [ "$status" -ne 77 ] || tap_skip_all "no source of libgc can be had here"
 [ "$status" -eq 0 ] || exit 1
+tap_note "patched: $("$here/../bdwgc/which" "$patched")"
 export LD_LIBRARY_PATH=$patched
 tap_run "libpml-gc is the provider" is_provider
 tap_run "patched: $2 runs lose no object" many "$oracle" "$2" wp-async
