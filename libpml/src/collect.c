@@ -288,6 +288,8 @@ static int memory_gone(struct run *run, struct pml_proc **p)
 	err = pml_proc_add(t, pid, p);
 	if (err == -ENOMEM || err == -EMFILE)
 		return err;
+	if (err == -ESRCH)
+		t->message[0] = '\0';
 	/* not now: the next look tries again, at a descendant by itself */
 	if (err && err != -ESRCH) {
 		pml_procs_unseen(t, pid);

@@ -61,6 +61,9 @@ static int why_not(struct pml *t, int err, int32_t pid)
 	case -ESRCH:
 		return pml_fail(t, -ESRCH, "process ", who,
 				": it does not exist, or has exited; check the pid");
+	case -EINVAL:
+		return pml_fail(t, -ESRCH, "process ", who,
+				": it is a thread of one; name the process (Tgid in its /proc/PID/status)");
 	case -EACCES:
 	case -EPERM:
 		return pml_fail(t, -EPERM, "process ", who,
@@ -94,6 +97,12 @@ static bool shares_parents_memory(const struct pml_proc *p)
 	return parent > 0 && syscall(SYS_kcmp, parent, p->pid, KCMP_VM, 0, 0) == 0;
 }
 
+/* A thread has a directory as a process has, but no pidfd.  -EINVAL: it is one. */
+static int no_pidfd(const char *path, int err)
+{
+	return (err == -EINVAL || err == -ENOENT) && access(path, F_OK) == 0 ? -EINVAL : err;
+}
+
 static int open_files(struct pml_proc *p)
 {
 	char path[64], num[24];
@@ -107,11 +116,15 @@ static int open_files(struct pml_proc *p)
 		p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
 		/* a kernel without pidfds (before 5.3) tells exits by /proc alone */
 		if (p->pidfd < 0 && errno != ENOSYS)
-			return -errno;
+			return no_pidfd(path, -errno);
 	}
 	p->dirfd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (p->dirfd < 0)
 		return -errno;
+	/* gone meanwhile: then that may be the directory of the number's next owner */
+	if (p->pidfd >= 0 && syscall(SYS_pidfd_send_signal, p->pidfd, 0, NULL, 0) &&
+	    errno == ESRCH)
+		return -ESRCH;
 	if (!p->self && shares_parents_memory(p))
 		return -EBUSY;
 	fd = open_under(p, "maps", 0);
@@ -367,6 +380,8 @@ void pml_procs_unseen(struct pml *t, int32_t pid)
 
 	for (struct pml_reader *r = t->readers; r; r = r->next)
 		pml_reader_uncovered(r, &u);
+	/* why, was said; but this is no failure of the call */
+	t->message[0] = '\0';
 }
 
 /* A process that is seen for the first time: attached, armed by its first
@@ -383,7 +398,9 @@ static int join(struct pml *t, int32_t pid, uint64_t *count)
 	err = pml_proc_add(t, pid, NULL);
 	if (err == -ENOMEM || err == -EMFILE)
 		return err;
-	if (err && err != -ESRCH)
+	if (err == -ESRCH)
+		t->message[0] = '\0';
+	else if (err)
 		pml_procs_unseen(t, pid);
 	return 0;
 }

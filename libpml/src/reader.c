@@ -122,7 +122,7 @@ void pml_reader_uncovered(struct pml_reader *r, const struct pml_range *u)
 
 int pml_reader_open(struct pml *t, struct pml_reader **out)
 {
-	int err;
+	int err, saved = errno;
 
 	if (!t || !out)
 		return -EINVAL;
@@ -137,6 +137,7 @@ int pml_reader_open(struct pml *t, struct pml_reader **out)
 	else
 		pml_reader_reset(*out);
 	pml_leave_call(t);
+	errno = saved;
 	return err;
 }
 

@@ -310,8 +310,10 @@ static int start_all(struct pml *t, uint32_t from)
 		if (!pml_proc_at(t, i))
 			continue;
 		err = pml_proc_begin(pml_proc_at(t, i));
-		if (err == -ESRCH)
+		if (err == -ESRCH) {
 			err = 0;
+			t->message[0] = '\0';
+		}
 	}
 	return err;
 }

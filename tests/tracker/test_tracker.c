@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -20,6 +21,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -222,6 +224,43 @@ static void same_number(void)
 		tap_ok(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s (%x)", what, status);
 }
 
+static void *wait_for_end(void *end)
+{
+	int *fds = end;
+	pid_t tid = (pid_t)syscall(SYS_gettid);
+
+	if (write(fds[1], &tid, sizeof(tid)) == sizeof(tid))
+		hear(to_target[0]);
+	return NULL;
+}
+
+/* The number of a thread is none of a process. */
+static void thread_number(void)
+{
+	struct pml_options o = {
+		.size = sizeof(o), .target = PML_TARGET_PID, .backend = "hash",
+	};
+	struct pml *t = NULL;
+	pthread_t thread;
+	int fds[2], err;
+
+	if (pipe(to_target) || pipe(fds) || pthread_create(&thread, NULL, wait_for_end, fds) ||
+	    read(fds[0], &o.pid, sizeof(o.pid)) != sizeof(o.pid))
+		exit(1);
+	err = pml_open(&t, &o);
+	if (!err)
+		err = pml_start(t);
+	tap_ok(err == -ESRCH && t && strstr(pml_message(t), "thread"),
+	       "a thread is not taken for a process: %d, %s", err, t ? pml_message(t) : "");
+	pml_close(t);
+	say(to_target[1]);
+	pthread_join(thread, NULL);
+	for (int i = 0; i < 2; i++) {
+		close(to_target[i]);
+		close(fds[i]);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	page = (size_t)sysconf(_SC_PAGESIZE);
@@ -230,5 +269,6 @@ int main(int argc, char **argv)
 	same_number();
 	after_exec();
 	descendants();
+	thread_number();
 	return tap_done();
 }
