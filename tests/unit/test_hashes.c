@@ -44,7 +44,7 @@ static void begin(void)
 	cr_assert_eq(pml_hashes_init(&hashes, &process), 0);
 }
 
-static void end(void)
+static void finish(void)
 {
 	pml_hashes_free(&hashes);
 	close(process.dirfd);
@@ -87,10 +87,9 @@ static int open_process(pid_t pid)
 	return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-TestSuite(hashes, .init = begin, .fini = end);
-
 Test(hashes, what_changed_is_told_once)
 {
+	begin();
 	cr_assert_eq(walk(), PAGES);
 	cr_assert_eq(walk(), 0);
 	store(3);
@@ -98,6 +97,7 @@ Test(hashes, what_changed_is_told_once)
 	cr_assert_eq(walk(), 2);
 	cr_assert(changed[3] && changed[150]);
 	cr_assert_eq(walk(), 0);
+	finish();
 }
 
 Test(hashes, a_page_that_cannot_be_read_hides_no_other)
@@ -105,6 +105,7 @@ Test(hashes, a_page_that_cannot_be_read_hides_no_other)
 	const unsigned int pages[] = { 2, 11, 40, 72, 80, 199 };
 	const unsigned int n = sizeof(pages) / sizeof(pages[0]);
 
+	begin();
 	walk();
 	if (madvise(memory + (size_t)10 * process.page_size, process.page_size, GUARD_INSTALL) ||
 	    madvise(memory + (size_t)79 * process.page_size, process.page_size, GUARD_INSTALL))
@@ -117,14 +118,17 @@ Test(hashes, a_page_that_cannot_be_read_hides_no_other)
 	madvise(memory + (size_t)10 * process.page_size, process.page_size, GUARD_REMOVE);
 	cr_assert_eq(walk(), 1, "what was dropped shows when it can be read");
 	cr_assert(changed[10]);
+	finish();
 }
 
 Test(hashes, memory_that_is_gone_is_an_error)
 {
 	uint64_t walk_end;
 	int status;
-	pid_t pid = fork();
+	pid_t pid;
 
+	begin();
+	pid = fork();
 	if (!pid)
 		_exit(pause());
 	close(process.dirfd);
@@ -136,4 +140,5 @@ Test(hashes, memory_that_is_gone_is_an_error)
 	waitpid(pid, &status, 0);
 	cr_assert_eq(pml_hashes_walk(&hashes, &process, &area, area.start, area.end, note, NULL,
 				     NULL, &walk_end), -ESRCH);
+	finish();
 }
