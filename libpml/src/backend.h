@@ -22,6 +22,7 @@
 #include "maps.h"
 #include "pageset.h"
 #include "pml.h"
+#include "waits.h"
 
 struct pml_proc;
 struct pml_sink;
@@ -130,6 +131,7 @@ struct pml_proc {
 	/* facts read at this collect */
 	bool has_aio;
 	bool stopped;			/* by a job-control stop: it stands still */
+	struct pml_waits waits;		/* of its threads, at the stops of a standstill */
 	uint64_t swap_bytes;		/* VmSwap */
 	/* what the back-end counts in a collect */
 	struct pml_cost cost;

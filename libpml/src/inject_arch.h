@@ -93,6 +93,41 @@ static inline void pml_regs_hide_stop(pml_regs *regs)
 		break;
 	}
 }
+
+/* How such a call says how long it may wait. */
+enum pml_wait_kind {
+	PML_WAIT_ENDLESS,	/* or it is none of them */
+	PML_WAIT_MS,		/* *arg is a number of milliseconds */
+	PML_WAIT_TIMESPEC,	/* *arg is the address of a struct timespec */
+};
+
+static inline enum pml_wait_kind pml_regs_wait(const pml_regs *regs, uint64_t *arg)
+{
+	switch ((long)regs->orig_rax) {
+	case SYS_epoll_wait:
+	case SYS_epoll_pwait:
+		*arg = regs->r10 & 0xffffffff;
+		return (int32_t)*arg < 0 ? PML_WAIT_ENDLESS : PML_WAIT_MS;
+	case SYS_epoll_pwait2:
+	case SYS_semtimedop:
+		*arg = regs->r10;
+		break;
+	case SYS_rt_sigtimedwait:
+		*arg = regs->rdx;
+		break;
+	case SYS_io_getevents:
+		*arg = regs->r8;
+		break;
+	default:
+		return PML_WAIT_ENDLESS;
+	}
+	return *arg ? PML_WAIT_TIMESPEC : PML_WAIT_ENDLESS;
+}
+
+static inline uint64_t pml_regs_stack(const pml_regs *regs)
+{
+	return regs->rsp;
+}
 #else
 #define PML_INJECT_ARCH 0
 #endif

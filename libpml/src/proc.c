@@ -146,6 +146,7 @@ static void free_proc(struct pml_proc *p)
 	close_fd(&p->status_fd);
 	pml_buf_free(&p->text);
 	pml_buf_free(&p->pins);
+	pml_waits_free(&p->waits);
 	pml_buf_free(&p->now.buf);
 	pml_buf_free(&p->armed.buf);
 	pml_buf_free(&p->pieces.buf);

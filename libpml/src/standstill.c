@@ -132,8 +132,50 @@ static int seize_new(struct stop *s, size_t *found)
 	return err;
 }
 
+#if PML_INJECT_ARCH
+/* Two words of a stopped thread's memory; false: they cannot be read. */
+static bool peek_time(int32_t tid, uint64_t addr, uint64_t *ns)
+{
+	long words[2];
+
+	for (unsigned int i = 0; i < 2; i++)
+		/* the call itself, unlike glibc's function, puts the word where it is told */
+		if (trace(PTRACE_PEEKDATA, tid, addr + 8 * i, (unsigned long)&words[i]) < 0)
+			return false;
+	if (words[0] < 0 || words[0] > 1000000000l)
+		return false;
+	*ns = (uint64_t)words[0] * 1000000000ull + (uint64_t)words[1];
+	return true;
+}
+
+/* Whether the call that the thread is in may start again: not, if that has gone on for
+ * as long as it may wait. */
+static bool may_start_again(struct stop *s, int32_t tid, const pml_regs *regs)
+{
+	struct pml_wait w = {
+		.tid = tid, .call = (uint64_t)pml_regs_call(regs), .stack = pml_regs_stack(regs),
+	};
+	uint64_t arg = 0;
+
+	switch (pml_regs_wait(regs, &arg)) {
+	case PML_WAIT_MS:
+		w.limit_ns = arg * 1000000;
+		break;
+	case PML_WAIT_TIMESPEC:
+		/* a time like that is as good as none */
+		if (!peek_time(tid, arg, &w.limit_ns))
+			return true;
+		break;
+	default:
+		return true;
+	}
+	w.since_ns = now_ns();
+	return pml_waits_again(&s->p->waits, s->p->pool, w);
+}
+#endif
+
 /* Some calls would end early, with EINTR, because of the stop alone. */
-static void hide_stop(int32_t tid)
+static void hide_stop(struct stop *s, int32_t tid)
 {
 #if PML_INJECT_ARCH
 	pml_regs regs, before;
@@ -144,9 +186,10 @@ static void hide_stop(int32_t tid)
 		return;
 	before = regs;
 	pml_regs_hide_stop(&regs);
-	if (memcmp(&before, &regs, sizeof(regs)) != 0)
+	if (memcmp(&before, &regs, sizeof(regs)) != 0 && may_start_again(s, tid, &before))
 		trace(PTRACE_SETREGSET, tid, NT_PRSTATUS, (unsigned long)&iov);
 #else
+	(void)s;
 	(void)tid;
 #endif
 }
@@ -156,7 +199,7 @@ static void hide_stop(int32_t tid)
  * at and left where it is (WNOWAIT): a signal that was on its way is delivered
  * when the thread goes on.  Without a deadline it is only asked.
  */
-static int wait_stopped(int32_t tid, uint64_t deadline)
+static int wait_stopped(struct stop *s, int32_t tid, uint64_t deadline)
 {
 	const int how = WSTOPPED | WEXITED | WNOHANG | WNOWAIT | __WALL;
 	const struct timespec step = { 0, STEP_NS };
@@ -169,7 +212,7 @@ static int wait_stopped(int32_t tid, uint64_t deadline)
 			return 0;
 		if (info.si_pid == tid) {
 			if (info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED)
-				hide_stop(tid);
+				hide_stop(s, tid);
 			return 0;
 		}
 		if (!deadline || (steps >= LEAST_STEPS && now_ns() > deadline))
@@ -183,11 +226,12 @@ static int stop_all(struct stop *s)
 	uint64_t deadline = now_ns() + STOP_LIMIT_NS;
 	size_t done = 0, found;
 
+	pml_waits_begin(&s->p->waits);
 	do {
 		int err = seize_new(s, &found);
 
 		for (; !err && done < s->ntids; done++)
-			err = wait_stopped(((int32_t *)s->tids.p)[done], deadline);
+			err = wait_stopped(s, ((int32_t *)s->tids.p)[done], deadline);
 		if (err)
 			return err;
 	} while (found);
@@ -207,7 +251,7 @@ static void let_go_late(struct stop *s)
 		for (size_t i = 0; i < s->ntids; i++) {
 			int32_t tid = ((int32_t *)s->tids.p)[i];
 
-			if (!wait_stopped(tid, deadlines[turn]))
+			if (!wait_stopped(s, tid, deadlines[turn]))
 				trace(PTRACE_DETACH, tid, 0, 0);
 		}
 }

@@ -14,17 +14,20 @@
 
 #include <errno.h>
 #include <linux/mman.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PAGES 200
@@ -322,6 +325,65 @@ static void closed_in_a_child(const char *backend, uint32_t events)
 	pml_close(second);
 }
 
+/* ---- targets that wait, stopped more often than their time is up ---- */
+
+#define WAIT_MS 300
+
+static int epoll;
+
+static void wait_by_epoll(void)
+{
+	struct epoll_event e;
+
+	epoll_wait(epoll, &e, 1, WAIT_MS);
+}
+
+static void wait_by_signal(void)
+{
+	const struct timespec time = { 0, WAIT_MS * 1000000l };
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2);
+	sigtimedwait(&set, NULL, &time);
+}
+
+static void wait_by_poll(void)
+{
+	poll(NULL, 0, WAIT_MS);
+}
+
+/* Whether it ends is seen by the count; within a minute, as in progress_wait(). */
+static void waits_end(void (*wait)(void), const char *what)
+{
+	const time_t limit = time(NULL) + 60;
+	const struct pml_result *r;
+	unsigned long before;
+	int stops = 0;
+	struct pml *t;
+	pid_t pid;
+
+	epoll = epoll_create1(EPOLL_CLOEXEC);
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;) {
+			wait();
+			++*rounds;
+		}
+	}
+	t = tracker(pid);
+	before = *rounds;
+	while (t && *rounds - before < 2 && time(NULL) < limit && !pml_collect(t, NULL, &r))
+		stops++;
+	tap_ok(t && *rounds - before >= 2,
+	       "%s: a wait ends, however often its process is stopped (%d times)", what, stops);
+	pml_close(t);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	close(epoll);
+}
+
 /* ---- a program that gets signals while it probes ---- */
 
 static struct signals {
@@ -441,6 +503,9 @@ int main(int argc, char **argv)
 	large();
 	huge_pages();
 	outside();
+	waits_end(wait_by_poll, "poll");
+	waits_end(wait_by_epoll, "epoll_wait");
+	waits_end(wait_by_signal, "sigtimedwait");
 	signals_while_probing();
 	for (int i = 0; i < n && i < 32; i++)
 		if (info[i].available &&

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* Calls that a stop makes start again; see waits.h. */
+#include "waits.h"
+
+void pml_waits_begin(struct pml_waits *w)
+{
+	pml_buf_swap(&w->before, &w->now);
+	w->nbefore = w->nnow;
+	w->nnow = 0;
+	w->cursor = 0;
+}
+
+/* Threads come in the same order each time: where the last one was, the next one is. */
+static const struct pml_wait *find(struct pml_waits *w, int32_t tid)
+{
+	const struct pml_wait *list = w->before.p;
+
+	for (size_t i = 0; i < w->nbefore; i++) {
+		size_t at = (w->cursor + i) % w->nbefore;
+
+		if (list[at].tid == tid) {
+			w->cursor = at + 1;
+			return list + at;
+		}
+	}
+	return NULL;
+}
+
+bool pml_waits_again(struct pml_waits *w, struct pml_pool *pool, struct pml_wait wait)
+{
+	const struct pml_wait *was = find(w, wait.tid);
+
+	if (was && was->call == wait.call && was->stack == wait.stack &&
+	    was->limit_ns == wait.limit_ns) {
+		if (wait.since_ns - was->since_ns >= wait.limit_ns)
+			return false;
+		wait.since_ns = was->since_ns;
+	}
+	/* what cannot be remembered must not wait for ever */
+	if (pml_buf_reserve(pool, &w->now, (w->nnow + 1) * sizeof(wait)))
+		return false;
+	((struct pml_wait *)w->now.p)[w->nnow++] = wait;
+	return true;
+}
+
+void pml_waits_free(struct pml_waits *w)
+{
+	pml_buf_free(&w->before);
+	pml_buf_free(&w->now);
+}
