@@ -169,7 +169,7 @@ static bool may_start_again(struct stop *s, int32_t tid, const pml_regs *regs)
 	default:
 		return true;
 	}
-	w.since_ns = now_ns();
+	w.since_ns = w.seen_ns = now_ns();
 	return pml_waits_again(&s->p->waits, s->p->pool, w);
 }
 #endif

@@ -26,12 +26,23 @@ static const struct pml_wait *find(struct pml_waits *w, int32_t tid)
 	return NULL;
 }
 
+/*
+ * Whether it is the same call.  One that was started again so long ago has ended by
+ * itself, whatever the stop took, and this is another one: a loop that waits for a
+ * shorter time than lies between two stops gets no EINTR.
+ */
+static bool is_same(const struct pml_wait *was, const struct pml_wait *now)
+{
+	return was->call == now->call && was->stack == now->stack &&
+	       was->limit_ns == now->limit_ns &&
+	       now->seen_ns - was->seen_ns < 2 * now->limit_ns;
+}
+
 bool pml_waits_again(struct pml_waits *w, struct pml_pool *pool, struct pml_wait wait)
 {
 	const struct pml_wait *was = find(w, wait.tid);
 
-	if (was && was->call == wait.call && was->stack == wait.stack &&
-	    was->limit_ns == wait.limit_ns) {
+	if (was && is_same(was, &wait)) {
 		if (wait.since_ns - was->since_ns >= wait.limit_ns)
 			return false;
 		wait.since_ns = was->since_ns;

@@ -27,13 +27,15 @@ struct pml_wait {
 	uint64_t call;
 	uint64_t stack;
 	uint64_t limit_ns;	/* how long it may wait */
-	uint64_t since_ns;	/* when it was first seen */
+	uint64_t since_ns;	/* when it was first seen, */
+	uint64_t seen_ns;	/* and when last */
 };
 
 /* The process is about to be stopped. */
 void pml_waits_begin(struct pml_waits *w);
 
-/* Whether the call that a thread was stopped in may start again; since_ns is now. */
+/* Whether the call that a thread was stopped in may start again; since_ns and seen_ns
+ * are now. */
 bool pml_waits_again(struct pml_waits *w, struct pml_pool *pool, struct pml_wait wait);
 
 void pml_waits_free(struct pml_waits *w);
