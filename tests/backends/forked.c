@@ -30,7 +30,7 @@
 #define PAGES 64ul
 #define ROUNDS 20
 /* Seconds after which a program that does not go on is taken to stand still. */
-#define STANDS_STILL 120
+#define STANDS_STILL 300
 #define STANDS_STILL_ON_PURPOSE 3
 
 /* How the program ends; by a signal: it stood still. */
