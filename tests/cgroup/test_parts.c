@@ -74,7 +74,8 @@ static void gone_between_parts(void)
 	}
 	all_write();
 	more = cut(&args, &r);
-	tap_ok(more && r->resume_pid == (uint32_t)children[0].pid, "an epoch is cut in its first process");
+	tap_ok(more && r->resume_pid == (uint32_t)children[0].pid,
+	       "an epoch is cut in its first process");
 	if (!more)
 		return;
 	args.start = r->resume;
@@ -87,7 +88,8 @@ static void gone_between_parts(void)
 		ended = r->end_ns;
 	}
 	tap_ok(told[1] == PAGES / 2 && told[2] == PAGES / 2,
-	       "where that is gone, the next part has the others' pages (%u, %u)", told[1], told[2]);
+	       "where that is gone, the next part has the others' pages (%u, %u)", told[1],
+	       told[2]);
 	tap_ok(!collect(t, &r) && !dirty(r, children[1].pid) && !dirty(r, children[2].pid),
 	       "and the next epoch does not repeat them");
 	tap_ok(r && r->begin_ns >= ended, "but begins where that part ended");
