@@ -90,8 +90,8 @@ readonly namespace=(unshare --pid --fork --kill-child --mount-proc)
 # shellcheck disable=SC2317
 same_id()
 {
-	env GC_FULL_FREQUENCY=1000 timeout 100 "${namespace[@]}" "$oracle" --need --namespaces \
-		--forks 2 "$@"
+	env GC_FULL_FREQUENCY=1000 timeout "${PML_BOEHM_LIMIT:-100}" "${namespace[@]}" \
+		"$oracle" --need --namespaces --forks 2 "$@"
 }
 
 # What libgc does by itself is not disturbed, and the variable that asks for

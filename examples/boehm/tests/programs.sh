@@ -18,13 +18,15 @@ trap 'rm -rf "$scratch"' EXIT
 "$programs/boehm-oracle" --need --chains 10 --writes 10 --quiet ||
 	tap_skip_all "no back-end of libpml works here"
 
-# same CMD...: its output is $expected, and libpml gave the dirty pages.
+# same CMD...: its output is $expected, and libpml gave the dirty pages.  PML_BOEHM_LIMIT:
+# the seconds it may take, more where a processor is emulated.
 same()
 {
 	local got
 
 	rm -f "$scratch/stats"
-	got=$(env LD_LIBRARY_PATH="$libraries" PML_GC_STATS="$scratch/stats" timeout 200 "$@")
+	got=$(env LD_LIBRARY_PATH="$libraries" PML_GC_STATS="$scratch/stats" \
+		timeout "${PML_BOEHM_LIMIT:-200}" "$@")
 	echo "$got"
 	cat "$scratch/stats"
 	[ "$got" = "$expected" ] && grep -qx "enabled 1" "$scratch/stats" &&
