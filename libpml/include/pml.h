@@ -226,9 +226,10 @@ struct pml_reader;
  * @options: what to track and how; NULL: this process, dirty, best back-end
  *
  * Picks the best available back-end, ranked by evidence, or the one asked for
- * by name or by the environment variable PML_BACKEND, and checks that it can
- * give the events asked for.  Nothing of the target is touched before
- * pml_start().  On failure the words are put into options->message.
+ * by name or by the environment variable PML_BACKEND (not in a program with more
+ * rights than its caller), and checks that it can give the events asked for.
+ * Nothing of the target is touched before pml_start().  On failure the words are
+ * put into options->message.
  *
  * Return: 0; -ENOENT no such back-end; -ENOTSUP the back-end is not available
  * here or cannot do this; -ESRCH no such process; -EPERM may not track it;

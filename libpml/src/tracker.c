@@ -158,7 +158,7 @@ int pml_leave(struct pml *t, uint64_t start, uint64_t end)
 
 static bool is_on(const char *name)
 {
-	const char *v = getenv(name);
+	const char *v = secure_getenv(name);
 
 	return v && *v && strcmp(v, "0") != 0;
 }
@@ -169,7 +169,7 @@ static int choose_backend(struct pml *t, const char *name)
 	char why[256];
 
 	if (!name || !*name)
-		name = getenv("PML_BACKEND");
+		name = secure_getenv("PML_BACKEND");
 	if (!name || !*name) {
 		t->ops = pml_backend_best(t->events, external, why, sizeof(why));
 		if (!t->ops)
