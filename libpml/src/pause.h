@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * pause.h - waits for a while, whatever signals the program handles meanwhile.
- * Used where something else must have had that time: inject_copies.c,
- * inject_target.c, strays.c.
+ * Used where something else must have had that time: clear_refs.c,
+ * inject_copies.c, inject_target.c, strays.c.
  */
 #ifndef PML_PAUSE_H
 #define PML_PAUSE_H

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -34,6 +35,7 @@ struct stop {
 	struct pml_proc *p;
 	int (*work)(void *arg);
 	void *arg;
+	int32_t owner;		/* the process that wants it */
 	int32_t caller;		/* the thread that is left alone; 0: none */
 	int result;
 	bool stood;
@@ -260,6 +262,10 @@ static int helper(void *arg)
 {
 	struct stop *s = arg;
 
+	/* whoever is to be stopped must not stand still for one that was killed, nor must
+	 * the lock of clear_refs be held for it: the helper has all its descriptors */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != s->owner)
+		return 0;
 	s->stood = stop_all(s) == 0;
 	s->result = s->work(s->arg);
 	if (!s->stood)
@@ -331,7 +337,7 @@ static bool is_broken(void)
 int pml_standstill(struct pml_proc *p, int (*work)(void *arg), void *arg, bool *stood)
 {
 	struct stop s = {
-		.p = p, .work = work, .arg = arg, .result = -ECANCELED,
+		.p = p, .work = work, .arg = arg, .result = -ECANCELED, .owner = getpid(),
 		.caller = p->self ? (int32_t)syscall(SYS_gettid) : 0,
 	};
 	sigset_t all, before;

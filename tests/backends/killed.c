@@ -52,20 +52,27 @@ static void target(struct shown *shown)
 	}
 }
 
-/* Collects without end; never returns 0. */
+/* Collects without end; never returns 0, and says why it has. */
 static int tracker(const char *backend, pid_t pid, int ready)
 {
+	char words[256] = "";
 	struct pml_options o = { .size = sizeof(o), .target = PML_TARGET_PID, .pid = pid,
-				 .backend = backend };
+				 .backend = backend, .message = words,
+				 .message_size = sizeof(words) };
 	const struct pml_result *r;
-	struct pml *t;
+	struct pml *t = NULL;
+	int err;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (pml_open(&t, &o) || pml_start(t) || write(ready, "y", 1) != 1)
+	err = pml_open(&t, &o);
+	if (!err)
+		err = pml_start(t);
+	if (!err && write(ready, "y", 1) != 1)
 		return 1;
-	while (pml_collect(t, NULL, &r) == 0)
-		continue;
-	return 2;
+	while (!err)
+		err = pml_collect(t, NULL, &r);
+	fprintf(stderr, "# %s: %s\n", backend, t ? pml_message(t) : words);
+	return 1;
 }
 
 /* One tracker, killed after a while.  0: it had begun, and was killed. */
