@@ -4,13 +4,10 @@
  * reads, otherwise into every reader's set.  Called by the back-ends.
  */
 #include "internal.h"
+#include "broken.h"
 #include "kernel_abi.h"
 
 #include <errno.h>
-#ifdef PML_TEST_HOOKS
-#include <stdlib.h>
-#include <string.h>
-#endif
 
 int pml_sink_open(struct pml_sink *s, struct pml *t, struct pml_proc *p, struct pml_reader *r,
 		  bool to_sets, uint64_t pages_left)
@@ -44,9 +41,8 @@ static void emit_to_sets(struct pml_sink *s, const struct pml_range *r)
 static bool drop_this(void)
 {
 	static unsigned int n;
-	const char *how = getenv("PML_TEST_BREAK");
 
-	return how && strcmp(how, "drop-page") == 0 && ++n % 100 == 0;
+	return pml_broken("drop-page") && ++n % 100 == 0;
 }
 #endif
 

@@ -2,6 +2,7 @@
 /* Work that is done while a process stands still; see standstill.h. */
 #define _GNU_SOURCE
 #include "standstill.h"
+#include "broken.h"
 #include "inject_arch.h"
 #include "message.h"
 
@@ -324,16 +325,6 @@ static int run_helper(struct stop *s)
 	return pid > 0 ? 0 : -EAGAIN;
 }
 
-#ifdef PML_TEST_HOOKS
-/* A negative control: nobody is stopped, and nobody is told. */
-static bool is_broken(void)
-{
-	const char *how = getenv("PML_TEST_BREAK");
-
-	return how && strcmp(how, "no-stop") == 0;
-}
-#endif
-
 int pml_standstill(struct pml_proc *p, int (*work)(void *arg), void *arg, bool *stood)
 {
 	struct stop s = {
@@ -342,12 +333,11 @@ int pml_standstill(struct pml_proc *p, int (*work)(void *arg), void *arg, bool *
 	};
 	sigset_t all, before;
 
-#ifdef PML_TEST_HOOKS
-	if (is_broken()) {
+	/* a negative control: nobody is stopped, and nobody is told */
+	if (pml_broken("no-stop")) {
 		*stood = true;
 		return work(arg);
 	}
-#endif
 	/* the handlers of the calling thread write, too */
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &before);

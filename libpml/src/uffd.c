@@ -2,13 +2,10 @@
 /* Registering memory with a userfaultfd; see uffd.h. */
 #define _GNU_SOURCE
 #include "uffd.h"
+#include "broken.h"
 #include "kernel_abi.h"
 
 #include <errno.h>
-#ifdef PML_TEST_HOOKS
-#include <stdlib.h>
-#include <string.h>
-#endif
 
 static int register_range(int uffd, uint64_t start, uint64_t end)
 {
@@ -29,21 +26,6 @@ static bool are_neighbours(const struct pml_area *a, const struct pml_area *b)
 	return !((a->flags | b->flags) & PML_AREA_HUGETLB) && a->around_end >= b->start &&
 	       b->around_start <= a->end;
 }
-
-#ifdef PML_TEST_HOOKS
-/* A negative control: what neighbours have lost is overlooked. */
-static bool asks_neighbours(void)
-{
-	const char *how = getenv("PML_TEST_BREAK");
-
-	return !how || strcmp(how, "no-neighbours") != 0;
-}
-#else
-static bool asks_neighbours(void)
-{
-	return true;
-}
-#endif
 
 /* What was armed there is not to be relied on: the next collect finds it replaced, unless
  * this one gets to it, and arms it anew. */
@@ -107,7 +89,7 @@ static int register_around(struct pml_proc *p, int uffd, pml_uffd_lost_fn *has_l
 		above = a;
 	while (below > first && below != a && below[-1].around_start == below->around_start)
 		below--;
-	if (asks_neighbours())
+	if (!pml_broken("no-neighbours"))
 		find_lost(p, has_lost, a, below->start < start ? below->start : start,
 			  above->around_end > end ? above->around_end : end);
 	if (below != a && above != a)
@@ -171,21 +153,6 @@ static int register_whole(struct pml_proc *p, int uffd, pml_uffd_lost_fn *has_lo
 	return err;
 }
 
-#ifdef PML_TEST_HOOKS
-/* A negative control: no room is taken for nothing there. */
-static bool knows_no_room(void)
-{
-	const char *how = getenv("PML_TEST_BREAK");
-
-	return !how || strcmp(how, "no-room") != 0;
-}
-#else
-static bool knows_no_room(void)
-{
-	return true;
-}
-#endif
-
 int pml_uffd_register(struct pml_proc *p, int uffd, pml_uffd_lost_fn *has_lost,
 		      struct pml_area *a, bool hugetlb)
 {
@@ -207,7 +174,8 @@ int pml_uffd_register(struct pml_proc *p, int uffd, pml_uffd_lost_fn *has_lost,
 		a->flags |= PML_AREA_UNWRITABLE;
 		return -EBUSY;
 	case -ENOMEM:
-		return knows_no_room() ? -ENOMEM : -ENOENT;
+		/* broken: no room is taken for nothing there */
+		return pml_broken("no-room") ? -ENOENT : -ENOMEM;
 	case -ENOENT:
 	case -ESRCH:
 		return err;
@@ -257,26 +225,12 @@ static int unregister_range(int uffd, uint64_t start, uint64_t end)
 	return err == -EINVAL ? err : -EAGAIN;
 }
 
-#ifdef PML_TEST_HOOKS
-/* Negative controls: the descriptor is closed, and that is all, as if the tracker had
- * been killed; by keep-armed that the next one falls for it. */
-static bool takes_back(void)
-{
-	const char *how = getenv("PML_TEST_BREAK");
-
-	return !how || (strcmp(how, "close-alone") != 0 && strcmp(how, "keep-armed") != 0);
-}
-#else
-static bool takes_back(void)
-{
-	return true;
-}
-#endif
-
 void pml_uffd_unregister_all(struct pml_proc *p, int uffd)
 {
 	struct pml_maps_facts facts;
-	bool again = takes_back();
+	/* broken: the descriptor is closed, and that is all, as if the tracker had been
+	 * killed; by keep-armed the next one falls for it */
+	bool again = !pml_broken("close-alone") && !pml_broken("keep-armed");
 
 	for (int i = 0; again && i < TRIES; i++) {
 		size_t armed = 0, pieces = 0;

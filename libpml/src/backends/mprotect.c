@@ -35,6 +35,7 @@
  */
 #define _GNU_SOURCE
 #include "../backend.h"
+#include "../broken.h"
 #include "../look.h"
 #include "../message.h"
 #include "../passers.h"
@@ -979,9 +980,7 @@ static int guard_attach(struct pml_proc *p)
 	g->p = p;
 	g->look.pagemap = -1;
 	g->max_maps = max_map_count();
-#ifdef PML_TEST_HOOKS
-	g->no_rearm = getenv("PML_TEST_BREAK") && !strcmp(getenv("PML_TEST_BREAK"), "no-rearm");
-#endif
+	g->no_rearm = pml_broken("no-rearm");
 	atomic_init(&g->table, &g->tables[0]);
 	pml_set_init(&g->known, p->pool, p->page_shift);
 	pml_set_init(&g->missing, p->pool, p->page_shift);

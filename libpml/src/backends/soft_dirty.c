@@ -33,6 +33,7 @@
  */
 #define _GNU_SOURCE
 #include "../backend.h"
+#include "../broken.h"
 #include "../canary.h"
 #include "../clear_refs.h"
 #include "../ksm.h"
@@ -584,10 +585,8 @@ static int soft_attach(struct pml_proc *p)
 	pml_set_init(&s->content[0], p->pool, p->page_shift);
 	pml_set_init(&s->content[1], p->pool, p->page_shift);
 	pml_set_init(&s->huge, p->pool, p->page_shift);
-#ifdef PML_TEST_HOOKS
-	s->no_clear = getenv("PML_TEST_BREAK") && !strcmp(getenv("PML_TEST_BREAK"), "no-rearm");
-	s->blind = getenv("PML_TEST_BREAK") && !strcmp(getenv("PML_TEST_BREAK"), "no-ksm");
-#endif
+	s->no_clear = pml_broken("no-rearm");
+	s->blind = pml_broken("no-ksm");
 	err = open_files(p, s);
 	if (err) {
 		soft_detach(p);

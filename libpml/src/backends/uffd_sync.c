@@ -32,6 +32,7 @@
  */
 #define _GNU_SOURCE
 #include "../backend.h"
+#include "../broken.h"
 #include "../look.h"
 #include "../kernel_abi.h"
 #include "../message.h"
@@ -44,8 +45,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -574,16 +573,6 @@ static int set_up(struct pml_proc *p, struct sync *s)
 	return start_thread(s);
 }
 
-#ifdef PML_TEST_HOOKS
-static void break_on_purpose(struct sync *s)
-{
-	const char *how = getenv("PML_TEST_BREAK");
-
-	s->no_rearm = how && strcmp(how, "no-rearm") == 0;
-	s->no_asking = how && strcmp(how, "no-neighbours") == 0;
-}
-#endif
-
 static int sync_attach(struct pml_proc *p)
 {
 	struct sync *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
@@ -597,9 +586,8 @@ static int sync_attach(struct pml_proc *p)
 	pml_set_init(&s->known, p->pool, p->page_shift);
 	pml_set_init(&s->gone, p->pool, p->page_shift);
 	p->state = s;
-#ifdef PML_TEST_HOOKS
-	break_on_purpose(s);
-#endif
+	s->no_rearm = pml_broken("no-rearm");
+	s->no_asking = pml_broken("no-neighbours");
 	err = set_up(p, s);
 	if (!err)
 		return 0;

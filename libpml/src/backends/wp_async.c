@@ -23,6 +23,7 @@
 #define _GNU_SOURCE
 #include "../adaptive.h"
 #include "../backend.h"
+#include "../broken.h"
 #include "../hashes.h"
 #include "../inject.h"
 #include "../kernel_abi.h"
@@ -32,14 +33,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#ifdef PML_TEST_HOOKS
-#include <stdlib.h>
-#endif
 
 #define VEC_LEN 4096u
 /* How many segments are converted at once: their worst case fits a vector. */
@@ -996,17 +993,6 @@ static void wp_detach(struct pml_proc *p)
 	munmap(self.p, self.len);
 }
 
-#ifdef PML_TEST_HOOKS
-static void break_on_purpose(struct wp *w)
-{
-	const char *how = getenv("PML_TEST_BREAK");
-
-	w->no_rearm = how && strcmp(how, "no-rearm") == 0;
-	w->arm_early = how && strcmp(how, "arm-early") == 0;
-	w->keep_armed = how && strcmp(how, "keep-armed") == 0;
-}
-#endif
-
 static int wp_attach(struct pml_proc *p)
 {
 	size_t len = (sizeof(struct wp) + p->page_size - 1) & ~((size_t)p->page_size - 1);
@@ -1025,7 +1011,9 @@ static int wp_attach(struct pml_proc *p)
 	pml_set_init(&w->gone, p->pool, p->page_shift);
 	pml_adaptive_init(&w->adaptive, p->pool, p->page_shift, p->seed);
 #ifdef PML_TEST_HOOKS
-	break_on_purpose(w);
+	w->no_rearm = pml_broken("no-rearm");
+	w->arm_early = pml_broken("arm-early");
+	w->keep_armed = pml_broken("keep-armed");
 #endif
 	/* the userfaultfd first: whoever cannot be tracked is told why there */
 	err = get_userfaultfd(p, w);
