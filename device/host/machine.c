@@ -290,6 +290,9 @@ int limit_set(struct limit *l, uint64_t high)
 	high -= high % MIB;
 	if (high >= m->before)
 		high = 0;
+	/* whatever the monitor answers, if it does: the guest may have less from here on */
+	if (high)
+		l->high = high;
 	rc = set_bytes(m, high ? high : m->before);
 	if (rc == 0)
 		l->high = high;

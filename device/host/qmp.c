@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* QEMU's machine protocol; see qmp.h. */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -57,7 +58,21 @@ static int send_command(struct qmp *q, const char *command, json_t *arguments)
 	return rc;
 }
 
-int qmp_run(struct qmp *q, const char *command, json_t *arguments, json_t **value)
+/* A signal in the middle would lose a part of a line, and with it what was done. */
+static void hold_signals(sigset_t *before)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, before);
+}
+
+static void let_signals(const sigset_t *before)
+{
+	pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+static int run(struct qmp *q, const char *command, json_t *arguments, json_t **value)
 {
 	int rc = send_command(q, command, arguments);
 	json_t *message, *found;
@@ -87,10 +102,37 @@ int qmp_run(struct qmp *q, const char *command, json_t *arguments, json_t **valu
 	return rc;
 }
 
+int qmp_run(struct qmp *q, const char *command, json_t *arguments, json_t **value)
+{
+	sigset_t before;
+	int rc;
+
+	hold_signals(&before);
+	rc = run(q, command, arguments, value);
+	let_signals(&before);
+	return rc;
+}
+
+/* It greets whom it talks to. */
+static int take_greeting(struct qmp *q)
+{
+	sigset_t before;
+	json_t *value;
+	int rc = 0;
+
+	hold_signals(&before);
+	value = receive(q, &rc);
+	let_signals(&before);
+	if (rc == 0 && !json_object_get(value, "QMP"))
+		rc = -EPROTO;
+	json_decref(value);
+	return rc;
+}
+
 int qmp_open(struct qmp *q, const char *path)
 {
 	json_t *value;
-	int rc = 0;
+	int rc;
 
 	*q = (struct qmp){ .fd = dial(path, PATIENCE_S) };
 	if (q->fd < 0)
@@ -101,11 +143,7 @@ int qmp_open(struct qmp *q, const char *path)
 		q->fd = -1;
 		return -ENOMEM;
 	}
-	/* it greets whom it talks to */
-	value = receive(q, &rc);
-	if (rc == 0 && !json_object_get(value, "QMP"))
-		rc = -EPROTO;
-	json_decref(value);
+	rc = take_greeting(q);
 	if (rc == 0) {
 		rc = qmp_run(q, "qmp_capabilities", NULL, &value);
 		json_decref(value);

@@ -26,9 +26,11 @@ DEVICE = "/machine/peripheral-anon/device[3]"
 class Machine:
     """A machine's monitor, and the little of the machine that it tells of."""
 
-    def __init__(self, folder, available=900 * MIB, faults=(), balloon=True, greets=True):
+    def __init__(self, folder, available=900 * MIB, faults=(), balloon=True, greets=True,
+                 slow=0.0, refuses=False):
         self.path = os.path.join(folder, "qmp")
         self.available, self.faults, self.balloon, self.greets = available, faults, balloon, greets
+        self.slow, self.refuses = slow, refuses
         self.looks, self.all_faults, self.actual, self.given = 0, 0, ALL, []
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self.path)
@@ -64,6 +66,9 @@ class Machine:
                 return {"error": {"class": "DeviceNotActive", "desc": "No balloon"}}
             self.actual = arguments["value"]
             self.given.append(arguments["value"])
+            time.sleep(self.slow)
+            if self.refuses and self.actual < ALL:
+                return {"error": {"class": "GenericError", "desc": "Not now"}}
         if command == "query-balloon":
             return {"return": {"actual": self.actual}}
         if command == "qom-list":
@@ -180,6 +185,23 @@ def test_terminated():
             process.send_signal(number)
             process.communicate(timeout=60)
             assert process.returncode == 0 and machine.actual == ALL, machine.given
+
+
+def test_terminated_meanwhile():
+    """Terminated before the monitor has answered, it gives all back too."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with playing(slow=0.5) as (folder, machine):
+            process = start(folder, machine, 1000)
+            until_given(machine)
+            process.send_signal(number)
+            process.communicate(timeout=60)
+            assert process.returncode == 0 and machine.actual == ALL, machine.given
+
+
+def test_failed():
+    """What it was refused may have been done all the same, and is given back."""
+    status, _, err, machine = run(14, refuses=True)
+    assert status == 1 and len(machine.given) == 2 and machine.actual == ALL, (err, machine.given)
 
 
 def kill_one(folder, machine):
