@@ -73,13 +73,12 @@ static inline void pml_regs_spoil(pml_regs *regs)
  * thread goes on: EINTR if a handler runs, else the call starts again.  Only
  * for calls that have done nothing yet when they return EINTR.
  */
-static inline void pml_regs_hide_stop(pml_regs *regs)
-{
-	const long eintr = -4, erestartnohand = -514;
+#define PML_EINTR		(-4L)
+#define PML_ERESTARTNOHAND	(-514L)
 
-	if ((long)regs->rax != eintr)
-		return;
-	switch ((long)regs->orig_rax) {
+static inline bool pml_call_ends_at_stops(long nr)
+{
+	switch (nr) {
 	case SYS_epoll_wait:
 	case SYS_epoll_pwait:
 	case SYS_epoll_pwait2:
@@ -87,11 +86,43 @@ static inline void pml_regs_hide_stop(pml_regs *regs)
 	case SYS_semtimedop:
 	case SYS_rt_sigtimedwait:
 	case SYS_io_getevents:
-		regs->rax = (unsigned long)erestartnohand;
-		break;
+		return true;
 	default:
-		break;
+		return false;
 	}
+}
+
+/* Whether a stop has ended the thread's call; the last one, too, if it has not run since. */
+static inline bool pml_regs_stop_ended_call(const pml_regs *regs)
+{
+	return pml_call_ends_at_stops(pml_regs_call(regs)) &&
+	       (pml_regs_result(regs) == PML_EINTR ||
+		pml_regs_result(regs) == PML_ERESTARTNOHAND);
+}
+
+static inline void pml_regs_hide_stop(pml_regs *regs)
+{
+	if (pml_regs_stop_ended_call(regs))
+		regs->rax = (unsigned long)PML_ERESTARTNOHAND;
+}
+
+static inline void pml_regs_show_stop(pml_regs *regs)
+{
+	if (pml_regs_stop_ended_call(regs))
+		regs->rax = (unsigned long)PML_EINTR;
+}
+
+/* Whether the thread may be about to make such a call: its number is where it must be. */
+static inline bool pml_regs_may_be_on_its_way(const pml_regs *regs)
+{
+	return pml_call_ends_at_stops((long)regs->rax);
+}
+
+/* Where the call is made that it is in, or about to make. */
+static inline uint64_t pml_regs_insn(const pml_regs *regs)
+{
+	return pml_regs_may_be_on_its_way(regs) ? regs->rip :
+	       regs->rip - sizeof(pml_syscall_insn);
 }
 
 /* How such a call says how long it may wait. */

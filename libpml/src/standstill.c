@@ -156,7 +156,8 @@ static bool peek_time(int32_t tid, uint64_t addr, uint64_t *ns)
 static bool may_start_again(struct stop *s, int32_t tid, const pml_regs *regs)
 {
 	struct pml_wait w = {
-		.tid = tid, .call = (uint64_t)pml_regs_call(regs), .stack = pml_regs_stack(regs),
+		.tid = tid, .call = (uint64_t)pml_regs_call(regs), .insn = pml_regs_insn(regs),
+		.stack = pml_regs_stack(regs),
 	};
 	uint64_t arg = 0;
 
@@ -175,6 +176,17 @@ static bool may_start_again(struct stop *s, int32_t tid, const pml_regs *regs)
 	w.since_ns = w.seen_ns = now_ns();
 	return pml_waits_again(&s->p->waits, s->p->pool, w);
 }
+
+/* A thread that had no processor since the last stop has not come to its call again. */
+static void note_on_its_way(struct stop *s, int32_t tid, const pml_regs *regs)
+{
+	struct pml_wait w = {
+		.tid = tid, .call = (uint64_t)pml_regs_result(regs), .insn = pml_regs_insn(regs),
+		.stack = pml_regs_stack(regs), .seen_ns = now_ns(),
+	};
+
+	pml_waits_on_its_way(&s->p->waits, s->p->pool, w);
+}
 #endif
 
 /* Some calls would end early, with EINTR, because of the stop alone. */
@@ -187,9 +199,16 @@ static void hide_stop(struct stop *s, int32_t tid)
 	if (trace(PTRACE_GETREGSET, tid, NT_PRSTATUS, (unsigned long)&iov) ||
 	    iov.iov_len != sizeof(regs))
 		return;
+	if (pml_regs_may_be_on_its_way(&regs))
+		note_on_its_way(s, tid, &regs);
+	if (!pml_regs_stop_ended_call(&regs))
+		return;
 	before = regs;
-	pml_regs_hide_stop(&regs);
-	if (memcmp(&before, &regs, sizeof(regs)) != 0 && may_start_again(s, tid, &before))
+	if (may_start_again(s, tid, &before))
+		pml_regs_hide_stop(&regs);
+	else
+		pml_regs_show_stop(&regs);
+	if (memcmp(&before, &regs, sizeof(regs)) != 0)
 		trace(PTRACE_SETREGSET, tid, NT_PRSTATUS, (unsigned long)&iov);
 #else
 	(void)s;

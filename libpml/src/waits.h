@@ -5,7 +5,9 @@
  * often than its time is up would wait for ever.  So it is remembered how long a thread
  * has been seen in such a call: once that is as long as the call may wait, it is not
  * started again, and ends with EINTR, as it does in any program that is stopped by
- * SIGSTOP and goes on.  Used by standstill.c; a part of struct pml_proc.
+ * SIGSTOP and goes on.  A thread that had no processor between two stops is in no call at
+ * the second one, but on its way to it: that is remembered too.  Used by standstill.c; a
+ * part of struct pml_proc.
  */
 #ifndef PML_WAITS_H
 #define PML_WAITS_H
@@ -25,6 +27,7 @@ struct pml_waits {
 struct pml_wait {
 	int32_t tid;
 	uint64_t call;
+	uint64_t insn;		/* where it is made */
 	uint64_t stack;
 	uint64_t limit_ns;	/* how long it may wait */
 	uint64_t since_ns;	/* when it was first seen, */
@@ -37,6 +40,10 @@ void pml_waits_begin(struct pml_waits *w);
 /* Whether the call that a thread was stopped in may start again; since_ns and seen_ns
  * are now. */
 bool pml_waits_again(struct pml_waits *w, struct pml_pool *pool, struct pml_wait wait);
+
+/* A thread is about to make a call, for the first time or again: seen_ns is now, limit_ns
+ * and since_ns are not known. */
+void pml_waits_on_its_way(struct pml_waits *w, struct pml_pool *pool, struct pml_wait wait);
 
 void pml_waits_free(struct pml_waits *w);
 

@@ -32,6 +32,36 @@ Test(waits, stopped_more_often_than_its_time_is_up_it_ends_in_time)
 	pml_waits_free(&waits);
 }
 
+/* A stop at some time, with a thread that is about to make the call. */
+static void stopped_before(uint64_t at, int32_t tid, uint64_t stack)
+{
+	pml_waits_begin(&waits);
+	pml_waits_on_its_way(&waits, &pool, (struct pml_wait){
+		.tid = tid, .call = 232, .stack = stack, .seen_ns = at,
+	});
+}
+
+Test(waits, a_thread_that_was_given_no_processor_between_two_stops_keeps_its_time)
+{
+	for (uint64_t at = 0; at < 300 * MS; at += 50 * MS) {
+		cr_assert(stopped(at, 7, 64, 300 * MS));
+		stopped_before(at + 20 * MS, 7, 64);
+		stopped_before(at + 30 * MS, 7, 64);
+	}
+	cr_assert_not(stopped(300 * MS, 7, 64, 300 * MS));
+	pml_waits_free(&waits);
+}
+
+Test(waits, but_not_that_of_a_call_that_has_ended)
+{
+	cr_assert(stopped(0, 7, 64, 10 * MS));
+	stopped_before(25 * MS, 7, 64);
+	cr_assert(stopped(30 * MS, 7, 64, 10 * MS));
+	stopped_before(35 * MS, 7, 128);
+	cr_assert(stopped(41 * MS, 7, 64, 10 * MS));
+	pml_waits_free(&waits);
+}
+
 Test(waits, one_that_ends_by_itself_between_two_stops_is_never_cut_short)
 {
 	for (uint64_t at = 0; at < 10000 * MS; at += 100 * MS)
