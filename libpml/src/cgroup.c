@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "internal.h"
+#include "listing.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -119,22 +120,18 @@ static uint64_t now_ticks(void)
 /* When a process began: the 22nd field of its stat; 0: unknown. */
 static uint64_t born_ticks(int32_t pid)
 {
-	char path[64], num[24], text[1024];
+	int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct pml_stat stat;
 	const char *at;
-	ssize_t n;
-	int fd;
 
-	pml_words(path, sizeof(path), "/proc/", pml_number(num, (uint64_t)pid), "/stat");
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (proc < 0)
 		return 0;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	/* the second one is a name, which may have blanks and brackets in it */
-	at = strrchr(text, ')');
-	for (int field = 2; at && field < 22; field++)
-		at = strchr(at + 1, ' ');
+	at = pml_stat_read(&stat, proc, pid) ? NULL : stat.state;
+	close(proc);
+	for (int field = 3; at && field < 22; field++) {
+		at = strchr(at, ' ');
+		at = at ? at + 1 : NULL;
+	}
 	return at ? strtoull(at, NULL, 10) : 0;
 }
 

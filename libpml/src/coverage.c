@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include "internal.h"
+#include "listing.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,33 +54,33 @@ static bool field(const char *text, const char *name, int base, uint64_t *out)
 	return true;
 }
 
-/* Reads an open /proc file behind the first `from` bytes of the buffer. */
-static ssize_t read_fd(struct pml_proc *p, int fd, size_t from)
+/* Reads an open /proc file into p->text. */
+static ssize_t read_fd(struct pml_proc *p, int fd)
 {
-	size_t n = from;
+	size_t n = 0;
 
 	for (;;) {
 		ssize_t got;
 
 		if (pml_buf_reserve(p->pool, &p->text, n + 4097))
 			return -ENOMEM;
-		got = pread(fd, (char *)p->text.p + n, 4096, (off_t)(n - from));
+		got = pread(fd, (char *)p->text.p + n, 4096, (off_t)n);
 		if (got <= 0)
 			break;
 		n += (size_t)got;
 	}
 	((char *)p->text.p)[n] = '\0';
-	return (ssize_t)(n - from);
+	return (ssize_t)n;
 }
 
-static ssize_t read_file(struct pml_proc *p, int dirfd, const char *name, size_t from)
+static ssize_t read_file(struct pml_proc *p, int dirfd, const char *name)
 {
 	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
 	ssize_t n;
 
 	if (fd < 0)
 		return -errno;
-	n = read_fd(p, fd, from);
+	n = read_fd(p, fd);
 	close(fd);
 	return n;
 }
@@ -155,14 +156,21 @@ static bool has_these_fds(const struct pml_proc *p)
 	return p->self && (tid == p->pid || syscall(SYS_kcmp, p->pid, tid, KCMP_FILES, 0, 0) == 0);
 }
 
-/* One descriptor of the process, `own` if it is this thread's too.  Returns the bytes of
- * registered buffers. */
-static uint64_t look_at_fd(struct pml_proc *p, int fds, int infos, const char *name, size_t used,
-			   bool own)
+/* The descriptors of a process. */
+struct fds {
+	struct pml_proc *p;
+	int links;
+	int infos;
+	bool own;	/* they are this thread's too */
+	uint64_t bytes;	/* of registered buffers */
+};
+
+static int look_at_fd(void *arg, const char *name)
 {
+	struct fds *f = arg;
+	struct pml_proc *p = f->p;
 	char link[64];
-	ssize_t n = readlinkat(fds, name, link, sizeof(link) - 1);
-	const char *info;
+	ssize_t n = readlinkat(f->links, name, link, sizeof(link) - 1);
 	uint64_t flags;
 	bool ring;
 	int mine;
@@ -174,60 +182,39 @@ static uint64_t look_at_fd(struct pml_proc *p, int fds, int infos, const char *n
 	/* only files and block devices are read and written directly */
 	if (!ring && link[0] != '/')
 		return 0;
-	mine = own && !ring ? fcntl((int)strtol(name, NULL, 10), F_GETFL) : -1;
+	mine = f->own && !ring ? fcntl((int)strtol(name, NULL, 10), F_GETFL) : -1;
 	if (mine >= 0) {
 		if (mine & O_DIRECT)
 			uncover_all(p, PML_REASON_IO);
 		return 0;
 	}
-	if (read_file(p, infos, name, used) < 0)
+	if (read_file(p, f->infos, name) < 0)
 		return 0;
-	info = (char *)p->text.p + used;
 	if (ring)
-		return look_at_ring(p, info);
-	if (field(info, "flags:", 8, &flags) && (flags & O_DIRECT))
+		f->bytes += look_at_ring(p, p->text.p);
+	else if (field(p->text.p, "flags:", 8, &flags) && (flags & O_DIRECT))
 		uncover_all(p, PML_REASON_IO);
 	return 0;
 }
 
 static uint64_t look_at_fds(struct pml_proc *p)
 {
-	int fds = openat(p->dirfd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int infos = openat(p->dirfd, "fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool own = has_these_fds(p);
-	uint64_t bytes = 0;
-	const size_t room = 8192;
-	long n;
+	struct fds f = {
+		.p = p,
+		.links = openat(p->dirfd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+		.infos = openat(p->dirfd, "fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+		.own = has_these_fds(p),
+	};
 
-	if (fds < 0 || infos < 0 || pml_buf_reserve(p->pool, &p->text, 2 * room))
-		goto unreadable;
-	/* the entries stay at the front of the buffer, each fdinfo goes behind */
-	while ((n = syscall(SYS_getdents64, fds, p->text.p, room)) > 0) {
-		for (long at = 0; at < n;) {
-			const char *e = (char *)p->text.p + at;
-			char name[24];
-			uint16_t len;
-
-			memcpy(&len, e + 16, sizeof(len));
-			pml_words(name, sizeof(name), e + 19);
-			if (name[0] != '.')
-				bytes += look_at_fd(p, fds, infos, name, room, own);
-			at += len;
-		}
+	if (f.links < 0 || f.infos < 0 || pml_list(f.links, look_at_fd, &f)) {
+		uncover_all(p, PML_REASON_UNREADABLE);
+		f.bytes = 0;
 	}
-	if (n < 0)
-		goto unreadable;
-	close(fds);
-	close(infos);
-	return bytes;
-
-unreadable:
-	if (fds >= 0)
-		close(fds);
-	if (infos >= 0)
-		close(infos);
-	uncover_all(p, PML_REASON_UNREADABLE);
-	return 0;
+	if (f.links >= 0)
+		close(f.links);
+	if (f.infos >= 0)
+		close(f.infos);
+	return f.bytes;
 }
 
 static void look_at_areas(struct pml_proc *p)
@@ -246,7 +233,7 @@ void pml_coverage_read(struct pml_proc *p)
 
 	p->npins = 0;
 	look_at_areas(p);
-	if (read_fd(p, p->status_fd, 0) <= 0) {
+	if (read_fd(p, p->status_fd) <= 0) {
 		uncover_all(p, PML_REASON_UNREADABLE);
 	} else {
 		const char *state = strstr(p->text.p, "State:\t");

@@ -2,12 +2,10 @@
 /* Where other threads are; see passers.h. */
 #define _GNU_SOURCE
 #include "passers.h"
-#include "message.h"
+#include "listing.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,6 +26,7 @@ struct passers {
 	struct pml_buf buf;	/* struct passer */
 	size_t n;
 	int tasks;		/* /proc/self/task */
+	int32_t me;
 };
 
 /* How long the thread has run; false: it has ended. */
@@ -43,11 +42,16 @@ static bool has_run(int32_t tid, uint64_t *ns)
 	return true;
 }
 
-static int list_one(struct passers *l, int32_t tid)
+static int list_one(void *arg, const char *name)
 {
+	const int32_t tid = (int32_t)strtol(name, NULL, 10);
+	struct passers *l = arg;
 	struct passer *p;
-	int err = pml_buf_reserve(l->pool, &l->buf, (l->n + 1) * sizeof(*p));
+	int err;
 
+	if (tid == l->me)
+		return 0;
+	err = pml_buf_reserve(l->pool, &l->buf, (l->n + 1) * sizeof(*p));
 	if (err)
 		return err;
 	p = (struct passer *)l->buf.p + l->n;
@@ -57,47 +61,14 @@ static int list_one(struct passers *l, int32_t tid)
 	return 0;
 }
 
-static int list_all(struct passers *l)
-{
-	char entries[2048] __attribute__((aligned(8)));
-	const int32_t me = (int32_t)syscall(SYS_gettid);
-	int err = 0;
-	long n;
-
-	while (!err && (n = syscall(SYS_getdents64, l->tasks, entries, sizeof(entries))) != 0) {
-		if (n < 0)
-			return -errno;
-		for (long at = 0; at < n && !err;) {
-			int32_t tid = (int32_t)strtol(entries + at + 19, NULL, 10);
-			uint16_t len;
-
-			memcpy(&len, entries + at + 16, sizeof(len));
-			if (tid > 0 && tid != me)
-				err = list_one(l, tid);
-			at += len;
-		}
-	}
-	return err;
-}
-
 /* Not in a fault: those sleep for a page, or a lock, and so as not to be woken.  Nor
  * stopped: what stops a thread may do so on its way to the handler. */
 static bool sleeps_in_a_call(int tasks, int32_t tid)
 {
-	char name[32], num[24], text[512];
-	const char *at;
-	ssize_t n;
-	int fd;
+	struct pml_stat s;
 
-	pml_words(name, sizeof(name), pml_number(num, (uint64_t)tid), "/stat");
-	fd = openat(tasks, name, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	at = strrchr(text, ')');
-	return at && at[1] == ' ' && (at[2] == 'S' || at[2] == 'Z' || at[2] == 'X');
+	return !pml_stat_read(&s, tasks, tid) &&
+	       (*s.state == 'S' || *s.state == 'Z' || *s.state == 'X');
 }
 
 static bool has_passed(const struct passers *l, const struct passer *p)
@@ -128,13 +99,13 @@ static bool wait_for_all(struct passers *l)
 
 bool pml_passers_gone(struct pml_pool *pool)
 {
-	struct passers l = { .pool = pool };
+	struct passers l = { .pool = pool, .me = (int32_t)syscall(SYS_gettid) };
 	bool gone = false;
 
 	l.tasks = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (l.tasks < 0)
 		return false;
-	if (!list_all(&l))
+	if (!pml_list(l.tasks, list_one, &l))
 		gone = wait_for_all(&l);
 	pml_buf_free(&l.buf);
 	close(l.tasks);

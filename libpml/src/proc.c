@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include "internal.h"
+#include "listing.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -446,34 +447,35 @@ static int join_listed(struct pml *t, int dirfd, const char *name)
 	return err == -ESRCH ? 0 : err;
 }
 
+struct parent {
+	struct pml *t;
+	int dir;	/* its threads */
+};
+
+static int join_children_of(void *arg, const char *tid)
+{
+	const struct parent *p = arg;
+	char name[64];
+
+	pml_words(name, sizeof(name), tid, "/children");
+	return join_listed(p->t, p->dir, name);
+}
+
 /* The children of every thread of a process join; theirs are found when their
  * slot is looked at, which is later in the same pass. */
 static int join_children(struct pml *t, const struct pml_proc *p)
 {
-	char name[64], num[24];
-	char entries[4096] __attribute__((aligned(8)));
-	int dir = openat(p->dirfd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int err = 0;
-	long n;
+	struct parent parent = {
+		t, openat(p->dirfd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+	};
+	int err;
 
-	if (dir < 0)
+	if (parent.dir < 0)
 		return no_descriptors(t);
-	while (!err && (n = syscall(SYS_getdents64, dir, entries, sizeof(entries))) > 0) {
-		for (long at = 0; at < n && !err;) {
-			uint16_t len;
-			const char *tid = entries + at + 19;
-
-			memcpy(&len, entries + at + 16, sizeof(len));
-			if (*tid != '.') {
-				pml_words(name, sizeof(name), "task/",
-					  pml_number(num, strtoul(tid, NULL, 10)), "/children");
-				err = join_listed(t, p->dirfd, name);
-			}
-			at += len;
-		}
-	}
-	close(dir);
-	return err;
+	err = pml_list(parent.dir, join_children_of, &parent);
+	close(parent.dir);
+	/* it ended meanwhile */
+	return err == -ENOENT || err == -ESRCH ? 0 : err;
 }
 
 static bool lives(int32_t pid)

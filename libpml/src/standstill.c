@@ -4,7 +4,7 @@
 #include "standstill.h"
 #include "broken.h"
 #include "inject_arch.h"
-#include "message.h"
+#include "listing.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -40,6 +40,7 @@ struct stop {
 	int32_t caller;		/* the thread that is left alone; 0: none */
 	int result;
 	bool stood;
+	int tasks;		/* its threads, while they are looked for */
 	struct pml_buf tids;	/* int32_t */
 	size_t ntids;
 };
@@ -61,24 +62,12 @@ static long trace(long request, int32_t tid, unsigned long addr, unsigned long d
  * at, for want of a descriptor, say, may run. */
 static bool has_ended(int tasks, int32_t tid)
 {
-	char name[32], num[24], text[512];
-	const char *at;
-	ssize_t n;
-	bool gone;
-	int fd;
+	struct pml_stat stat;
+	int err = pml_stat_read(&stat, tasks, tid);
 
-	pml_words(name, sizeof(name), pml_number(num, (uint64_t)tid), "/stat");
-	fd = openat(tasks, name, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT || errno == ESRCH;
-	n = read(fd, text, sizeof(text) - 1);
-	gone = n < 0 && errno == ESRCH;
-	close(fd);
-	if (n < 0)
-		return gone;
-	text[n] = '\0';
-	at = strrchr(text, ')');
-	return at && at[1] == ' ' && (at[2] == 'Z' || at[2] == 'X');
+	if (err)
+		return err == -ENOENT || err == -ESRCH;
+	return *stat.state == 'Z' || *stat.state == 'X';
 }
 
 static bool is_known(const struct stop *s, int32_t tid)
@@ -93,12 +82,17 @@ static bool is_known(const struct stop *s, int32_t tid)
 	return false;
 }
 
-static int seize(struct stop *s, int tasks, int32_t tid)
+static int seize(void *arg, const char *name)
 {
+	const int32_t tid = (int32_t)strtol(name, NULL, 10);
+	struct stop *s = arg;
+
+	if (is_known(s, tid))
+		return 0;
 	if (pml_buf_reserve(s->p->pool, &s->tids, (s->ntids + 1) * sizeof(tid)))
 		return -ENOMEM;
 	if (trace(PTRACE_SEIZE, tid, 0, 0))
-		return has_ended(tasks, tid) ? 0 : -EPERM;
+		return has_ended(s->tasks, tid) ? 0 : -EPERM;
 	((int32_t *)s->tids.p)[s->ntids++] = tid;
 	trace(PTRACE_INTERRUPT, tid, 0, 0);
 	return 0;
@@ -107,32 +101,16 @@ static int seize(struct stop *s, int tasks, int32_t tid)
 /* Seizes the threads that are new since the last look. */
 static int seize_new(struct stop *s, size_t *found)
 {
-	char entries[2048] __attribute__((aligned(8)));
-	int tasks = openat(s->p->dirfd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int err = 0;
-	long n;
+	const size_t before = s->ntids;
+	int err;
 
-	*found = 0;
-	if (tasks < 0)
+	s->tasks = openat(s->p->dirfd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->tasks < 0)
 		return -ESRCH;
-	while (!err && (n = syscall(SYS_getdents64, tasks, entries, sizeof(entries))) > 0) {
-		for (long at = 0; at < n && !err;) {
-			int32_t tid = (int32_t)strtol(entries + at + 19, NULL, 10);
-			size_t before = s->ntids;
-			uint16_t len;
-
-			memcpy(&len, entries + at + 16, sizeof(len));
-			if (tid > 0 && !is_known(s, tid)) {
-				err = seize(s, tasks, tid);
-				*found += s->ntids - before;
-			}
-			at += len;
-		}
-	}
-	if (!err && n < 0)
-		err = errno == ENOENT ? -ESRCH : -errno;
-	close(tasks);
-	return err;
+	err = pml_list(s->tasks, seize, s);
+	close(s->tasks);
+	*found = s->ntids - before;
+	return err == -ENOENT ? -ESRCH : err;
 }
 
 #if PML_INJECT_ARCH
