@@ -4,7 +4,7 @@
 # this machine's own kernel, which need not have soft-dirty, or in a guest; and the test
 # that comes with the patches.  Prints TAP.
 #   hooked.sh BUILD host [PLAN [ARG]...]            a plan of chain.sh, else "hooked"
-#   hooked.sh BUILD guest KERNEL [PLAN [ARG]...]
+#   hooked.sh BUILD guest KERNEL [--device] [PLAN [ARG]...]
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/lib/tap.sh
@@ -19,12 +19,13 @@ folder=$("$here/../patches/get" --cached 2>&1) || status=$?
 export PML_CRIU=$folder/criu/criu PML_ZDTM=$folder/test/zdtm
 
 if [ "$where" = guest ]; then
-	kernel=$1 share=()
+	kernel=$1 options=()
 	shift
+	[ "${1:-}" != --device ] || { options+=(--device); shift; }
 	# where what has passed is noted
-	[ -z "${PML_LONG_STATE:-}" ] || share=(--share "$PML_LONG_STATE")
+	[ -z "${PML_LONG_STATE:-}" ] || options+=(--share "$PML_LONG_STATE")
 	exec "$here/../../../tests/kmod/guest" --kernel "$kernel" --mem 2G \
-		--timeout "${PML_CRIU_TIMEOUT:-840}" --share "$folder" "${share[@]}" \
+		--timeout "${PML_CRIU_TIMEOUT:-840}" --share "$folder" "${options[@]}" \
 		"$build" run bash "$here/chain.sh" "$build" "${@:-hooked}"
 fi
 why=$("$PML_CRIU" check 2>&1) ||
