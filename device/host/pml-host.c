@@ -124,7 +124,16 @@ static void print_json(json_t *j)
 	json_dumpf(j, stdout, JSON_COMPACT);
 	putchar('\n');
 	json_decref(j);
-	fflush(stdout);
+}
+
+/* What was printed has got there: a full disk shows only here. */
+static int printed(void)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return 0;
+	fail("standard output", strerror(errno), "check that its reader lives and its disk has "
+	     "room");
+	return EXPLAINED;
 }
 
 static void print_text(const struct pml_control_reply *r)
@@ -261,7 +270,7 @@ static int wss(int fd, const struct options *o)
 			printf("%8.2f s  %10" PRIu64 " frames  %10.1f MiB  (%s%s)\n", now() - began,
 			       frames, (double)frames / 256, events_name(r.events),
 			       r.lost ? ", LOST" : "");
-		fflush(stdout);
+		err = printed();
 		flat = (frames - before) * 100 <= before * FLAT_PER_CENT ? flat + 1 : 0;
 		before = frames;
 	}
@@ -352,8 +361,10 @@ static int take_interval(int fd, const struct options *o, struct pml_wss *w, str
 					 (uint64_t)(end * 1e9), &e);
 		if (!err && m)
 			err = limit_machine(m, &e, a.reply.lost, end - *before);
-		if (!err)
+		if (!err) {
 			print_estimate(o, end - began, &e, &a.reply, m);
+			err = printed();
+		}
 		*before = end;
 	}
 	free(a.words);
@@ -405,7 +416,6 @@ static int wss_window(int fd, const struct options *o)
 		nanosleep(&pause, NULL);
 		if (!ended)
 			err = take_interval(fd, o, w, m, began, &before);
-		fflush(stdout);
 	}
 	machine_end(&limited.machine);
 	pml_wss_close(w);
@@ -427,7 +437,7 @@ static int simple(int fd, const struct options *o, uint32_t command, uint32_t fl
 			print_text(&a.reply);
 	}
 	free(a.words);
-	return err;
+	return err ? err : printed();
 }
 
 static int run(int fd, const struct options *o)
@@ -514,7 +524,7 @@ static bool parse(int argc, char **argv, struct options *o)
 			break;
 		case 'h':
 			fputs(usage, stdout);
-			exit(0);
+			exit(printed() ? 1 : 0);
 		default: ok = false;
 		}
 	}
@@ -548,6 +558,8 @@ int main(int argc, char **argv)
 	struct options o = { .events = DIRTY, .interval = 1, .intervals = 60 };
 	int fd, err;
 
+	/* A reader that went away is an error to report: all that was taken is given back. */
+	signal(SIGPIPE, SIG_IGN);
 	if (!parse(argc, argv, &o)) {
 		fputs(usage, stderr);
 		return 2;

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A front-end of the PML device, played: it answers pml-host with what it is told to.
-host_window.py and host_apply.py have one each.
+host_window.py, host_apply.py and host_output.py have one each.
 """
 import os
 import socket
@@ -29,18 +29,22 @@ def receive(connection, size):
     return data
 
 
-def talk(connection, room, take):
-    """take() gives the bitmaps of an interval, and whether it was lost, or None."""
+def talk(connection, room, take, always=b""):
+    """take() gives the bitmaps of an interval, and whether it was lost, or None; any other
+    collect is answered by these words.
+    """
     with connection:
         while len(data := receive(connection, REQUEST.size)) == REQUEST.size:
             _, command, _, flags, _ = REQUEST.unpack(data)
             words, lost, error = b"", 0, 0
-            if command == COLLECT:
-                found = take() if flags == FLAGS else None
+            if command == COLLECT and flags == FLAGS:
+                found = take()
                 if found:
                     words, lost = found
                 else:
                     error = -22
+            elif command == COLLECT:
+                words = always
             connection.sendall(REPLY.pack(MAGIC, error, 3, room, 0, 0, 0, 0, 0, 0, 0, 0,
                                           len(words) // 8, 0, lost) + words)
 

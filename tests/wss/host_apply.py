@@ -198,6 +198,18 @@ def test_terminated_meanwhile():
             assert process.returncode == 0 and machine.actual == ALL, machine.given
 
 
+def test_reader_gone():
+    """When nobody reads what it says any more, it ends in words and gives all back."""
+    with playing() as (folder, machine):
+        process = start(folder, machine, 1000)
+        until_given(machine)
+        process.stdout.close()
+        process.stdout = None
+        _, err = process.communicate(timeout=60)
+        assert machine.actual == ALL, machine.given
+        assert process.returncode == 1 and "standard output" in err, (process.returncode, err)
+
+
 def test_failed():
     """What it was refused may have been done all the same, and is given back."""
     status, _, err, machine = run(14, refuses=True)

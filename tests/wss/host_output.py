@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+"""Where `pml-host` writes to, and what it is told by a front-end that is played here: that a
+script can trust its exit status.  Run by CTest with the path of pml-host.
+"""
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import front_end  # noqa: E402  # pylint: disable=wrong-import-position
+
+HOST = sys.argv[1]
+ROOM = 1 << 20
+WSS = ("wss", "-i", "0.01", "-n", "2")
+COMMANDS = (("status",), ("enable",), ("collect",), ("clean",), WSS, (*WSS, "-w", "2"))
+
+
+def run(*args, words=b"", **kwargs):
+    """pml-host, and a front-end that answers a collect with these words, or as it should."""
+    full = front_end.bitmap(range(100), ROOM) * 2
+
+    def serve(listener):
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        front_end.talk(connection, ROOM, lambda: (full, 0), words)
+
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(folder + "/s")
+        listener.listen()
+        server = threading.Thread(target=serve, args=(listener,), daemon=True)
+        server.start()
+        kwargs.setdefault("stdout", subprocess.PIPE)
+        result = subprocess.run([HOST, "-s", folder + "/s", *args], check=False, text=True,
+                                stderr=subprocess.PIPE, timeout=60, **kwargs)
+        listener.shutdown(socket.SHUT_RDWR)
+        server.join()
+        return result
+
+
+def test_full_disk():
+    """What cannot be written is told, and is no success."""
+    for command in (*COMMANDS, ("-h",)):
+        for options in ((), ("-j",)):
+            with open("/dev/full", "w", encoding="ascii") as full:
+                result = run(*options, *command, stdout=full)
+            assert result.returncode == 1, (command, options, result)
+            assert "standard output" in result.stderr, (command, options, result)
+            result = run(*options, *command)
+            assert result.returncode == 0 and result.stdout, (command, options, result)
+
+
+sys.exit(front_end.main(globals()))
