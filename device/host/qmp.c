@@ -45,9 +45,8 @@ static int send_text(int fd, char *text, size_t size)
 
 static int send_command(struct qmp *q, const char *command, json_t *arguments)
 {
-	json_t *message = arguments ? json_pack("{s:s, s:o}", "execute", command, "arguments",
-						arguments)
-				    : json_pack("{s:s}", "execute", command);
+	json_t *message = json_pack("{s:s, s:I, s:o*}", "execute", command, "id",
+				    (json_int_t)++q->last_id, "arguments", arguments);
 	char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
 	int rc = text ? send_text(q->fd, text, strlen(text)) : -ENOMEM;
 
@@ -72,6 +71,14 @@ static void let_signals(const sigset_t *before)
 	pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
+/* One that was waited for in vain may be answered when the next one has been sent. */
+static bool is_of_another(const struct qmp *q, const json_t *message)
+{
+	const json_t *id = json_object_get(message, "id");
+
+	return id && json_number_value(id) != (double)q->last_id;
+}
+
 static int run(struct qmp *q, const char *command, json_t *arguments, json_t **value)
 {
 	int rc = send_command(q, command, arguments);
@@ -82,6 +89,10 @@ static int run(struct qmp *q, const char *command, json_t *arguments, json_t **v
 		message = receive(q, &rc);
 		if (!message)
 			break;
+		if (is_of_another(q, message)) {
+			json_decref(message);
+			continue;
+		}
 		found = json_object_get(message, "return");
 		if (!found) {
 			found = json_object_get(message, "error");

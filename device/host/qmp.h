@@ -12,6 +12,7 @@
 struct qmp {
 	int fd;		/* -1: none */
 	FILE *in;	/* the same, to read lines from */
+	int last_id;	/* of the commands, each of which has one */
 };
 
 /*

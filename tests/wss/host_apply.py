@@ -27,10 +27,10 @@ class Machine:
     """A machine's monitor, and the little of the machine that it tells of."""
 
     def __init__(self, folder, available=900 * MIB, faults=(), balloon=True, greets=True,
-                 slow=0.0, refuses=False):
+                 slow=0.0, refuses=False, late=False):
         self.path = os.path.join(folder, "qmp")
         self.available, self.faults, self.balloon, self.greets = available, faults, balloon, greets
-        self.slow, self.refuses = slow, refuses
+        self.slow, self.refuses, self.late = slow, refuses, late
         self.looks, self.all_faults, self.actual, self.given = 0, 0, ALL, []
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self.path)
@@ -55,10 +55,20 @@ class Machine:
             stream.flush()
 
         tell({"QMP": {"version": {}, "capabilities": []}} if self.greets else {"hello": 1})
+        held = None
         for line in stream:
             command = json.loads(line)
             tell({"event": "RTC_CHANGE", "data": {}, "timestamp": {}})
-            tell(self.answer(command["execute"], command.get("arguments", {})))
+            answer = self.answer(command["execute"], command.get("arguments", {}))
+            if "id" in command:
+                answer["id"] = command["id"]
+            if self.late and self.given and not held:
+                held = answer
+                continue
+            if held and self.late:
+                tell(held)
+                self.late = False
+            tell(answer)
 
     def answer(self, command, arguments):
         if command == "balloon":
@@ -67,7 +77,7 @@ class Machine:
             self.actual = arguments["value"]
             self.given.append(arguments["value"])
             time.sleep(self.slow)
-            if self.refuses and self.actual < ALL:
+            if (self.refuses and self.actual < ALL) or (self.late and self.actual == ALL):
                 return {"error": {"class": "GenericError", "desc": "Not now"}}
         if command == "query-balloon":
             return {"return": {"actual": self.actual}}
@@ -214,6 +224,18 @@ def test_failed():
     """What it was refused may have been done all the same, and is given back."""
     status, _, err, machine = run(14, refuses=True)
     assert status == 1 and len(machine.given) == 2 and machine.actual == ALL, (err, machine.given)
+
+
+def test_late():
+    """An answer that comes too late is not taken for that to what was asked afterwards."""
+    with playing(late=True) as (folder, machine):
+        process = start(folder, machine, 1000)
+        _, err = process.communicate(timeout=120)
+        # the first command that takes memory is answered after the one that gives it back,
+        # and that one is refused
+        assert len(machine.given) == 2 and machine.given[1] == ALL, machine.given
+        assert process.returncode == 1 and "could not be given back" in err, err
+        assert os.listdir(folder + "/notes"), "what is to be given back is forgotten"
 
 
 def kill_one(folder, machine):
