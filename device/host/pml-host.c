@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,6 +26,7 @@
 
 #define DIRTY	   1u
 #define REFERENCED 2u
+#define LAST_PATIENCE_S 3 /* with a front-end, after a signal */
 #define FLAT_PER_CENT 1	/* the curve is flat if it grew by no more than this ... */
 #define FLAT_INTERVALS 3 /* ... in each of so many intervals */
 
@@ -53,6 +56,7 @@ static const char usage[] =
 	"  -n, --intervals N (60)   -w, --window W (1 to 64)\n";
 
 static volatile sig_atomic_t ended;
+static volatile sig_atomic_t front;	/* the front-end's socket, once that is caught */
 
 struct options {
 	const char *socket;
@@ -371,25 +375,33 @@ static int take_interval(int fd, const struct options *o, struct pml_wss *w, str
 	return err;
 }
 
+/* A front-end that answers nothing is not waited for without end: the machine is not its. */
 static void note_end(int number)
 {
+	const struct timeval patience = { .tv_sec = LAST_PATIENCE_S };
+	int saved = errno;
+
 	(void)number;
 	ended = 1;
+	setsockopt(front, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(front, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	errno = saved;
 }
 
 /* So that the machine is given back what it had. */
-static void catch_ends(void)
+static void catch_ends(int fd)
 {
 	struct sigaction action = { .sa_handler = note_end };
 
+	front = fd;
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGHUP, &action, NULL);
 }
 
-static int begin_limit(struct limited *m, const struct options *o)
+static int begin_limit(int fd, struct limited *m, const struct options *o)
 {
-	catch_ends();
+	catch_ends(fd);
 	if (machine_begin(&m->machine, o->monitor))
 		return EXPLAINED;
 	m->machine.swapping = o->swapping;
@@ -409,7 +421,7 @@ static int wss_window(int fd, const struct options *o)
 
 	pause.tv_nsec = (long)((o->interval - (double)pause.tv_sec) * 1e9);
 	if (!err && m)
-		err = begin_limit(m, o);
+		err = begin_limit(fd, m, o);
 	if (!err)
 		err = ask_numbers(fd, PML_CONTROL_CLEAN, &r);
 	for (long i = 0; !err && !ended && i < o->intervals; i++) {

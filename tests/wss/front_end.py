@@ -49,18 +49,24 @@ def talk(connection, room, take, always=b""):
                                           len(words) // 8, 0, lost) + words)
 
 
-def serve_for_ever(folder, frames, room):
-    """Whoever comes gets these frames, written and referenced; the socket's path."""
+def serve_for_ever(folder, frames, room, wait=None):
+    """Whoever comes gets these frames, written and referenced, when wait() has returned;
+    the socket's path.
+    """
     path = os.path.join(folder, "front")
     words = bitmap(frames, room) * 2
     if os.path.exists(path):
         return path
 
+    def take():
+        if wait:
+            wait()
+        return words, 0
+
     def serve(listener):
         while True:
             connection, _ = listener.accept()
-            threading.Thread(target=talk, args=(connection, room, lambda: (words, 0)),
-                             daemon=True).start()
+            threading.Thread(target=talk, args=(connection, room, take), daemon=True).start()
 
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)

@@ -110,9 +110,9 @@ def playing(**machine):
             played.listener.close()
 
 
-def start(folder, machine, intervals, *options):
+def start(folder, machine, intervals, *options, wait=None):
     """pml-host on a machine that works with 25,600 frames, 100 MiB; its process."""
-    front = front_end.serve_for_ever(folder, range(25600), 1 << 18)
+    front = front_end.serve_for_ever(folder, range(25600), 1 << 18, wait)
     return subprocess.Popen([HOST, "-s", front, "-j", "wss", "-w", "4", "-i", "0.2", "-n",
                              str(intervals), "--apply", machine.path, "--active", *options],
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -206,6 +206,27 @@ def test_terminated_meanwhile():
             process.send_signal(number)
             process.communicate(timeout=60)
             assert process.returncode == 0 and machine.actual == ALL, machine.given
+
+
+def test_terminated_in_vain():
+    """Terminated while the front-end answers nothing, it gives all back and ends too."""
+    stuck, hold = threading.Event(), threading.Event()
+    with playing() as (folder, machine):
+        def wait():
+            if machine.given:
+                stuck.set()
+                hold.wait()
+
+        process = start(folder, machine, 1000, wait=wait)
+        assert stuck.wait(60), "nothing was taken"
+        process.terminate()
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            hold.set()
+        assert process.returncode == 1 and "does not answer" in err, (process.returncode, err)
+        assert machine.actual == ALL, machine.given
 
 
 def test_reader_gone():
