@@ -26,6 +26,7 @@
 
 #define DIRTY	   1u
 #define REFERENCED 2u
+#define MOST_FRAMES (1ull << 40) /* 52 bits of address */
 #define LAST_PATIENCE_S 3 /* with a front-end, after a signal */
 #define FLAT_PER_CENT 1	/* the curve is flat if it grew by no more than this ... */
 #define FLAT_INTERVALS 3 /* ... in each of so many intervals */
@@ -80,6 +81,18 @@ struct answer {
 
 #define EXPLAINED (-4096)	/* what is wrong has been said */
 
+/* What is to follow a reply; UINT64_MAX: no machine has so many frames. */
+static uint64_t words_of(const struct pml_control_reply *r, uint32_t flags)
+{
+	uint64_t bitmap = r->frames / 64 + !!(r->frames % 64);
+
+	if (r->frames > MOST_FRAMES)
+		return UINT64_MAX;
+	return (flags & PML_CONTROL_DIRTY ? bitmap : 0) +
+	       (flags & PML_CONTROL_REFERENCED ? bitmap : 0) +
+	       (flags & PML_CONTROL_COUNTS ? r->frames / 4 + !!(r->frames % 4) : 0);
+}
+
 /* One request; false if the other end does not speak as it should. */
 static bool ask(int fd, uint32_t command, uint32_t events, uint32_t flags, struct answer *a)
 {
@@ -89,7 +102,11 @@ static bool ask(int fd, uint32_t command, uint32_t events, uint32_t flags, struc
 
 	memset(a, 0, sizeof(*a));
 	if (!pml_control_transfer(fd, &q, sizeof(q), true) ||
-	    !pml_control_transfer(fd, &a->reply, sizeof(a->reply), false) || a->reply.magic != PML_CONTROL_MAGIC || a->reply.words > UINT32_MAX)
+	    !pml_control_transfer(fd, &a->reply, sizeof(a->reply), false) ||
+	    a->reply.magic != PML_CONTROL_MAGIC)
+		return false;
+	/* who sends less than was asked for would be read beyond its end */
+	if (a->reply.words != (a->reply.error ? 0 : words_of(&a->reply, flags)))
 		return false;
 	if (!a->reply.words)
 		return true;

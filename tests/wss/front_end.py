@@ -2,6 +2,7 @@
 """A front-end of the PML device, played: it answers pml-host with what it is told to.
 host_window.py, host_apply.py and host_output.py have one each.
 """
+import contextlib
 import os
 import socket
 import struct
@@ -31,9 +32,9 @@ def receive(connection, size):
 
 def talk(connection, room, take, always=b""):
     """take() gives the bitmaps of an interval, and whether it was lost, or None; any other
-    collect is answered by these words.
+    collect is answered by these words.  Who asks has the right to hang up.
     """
-    with connection:
+    with connection, contextlib.suppress(ConnectionError):
         while len(data := receive(connection, REQUEST.size)) == REQUEST.size:
             _, command, _, flags, _ = REQUEST.unpack(data)
             words, lost, error = b"", 0, 0

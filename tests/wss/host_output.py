@@ -54,4 +54,17 @@ def test_full_disk():
             assert result.returncode == 0 and result.stdout, (command, options, result)
 
 
+def test_short_answers():
+    """A front-end that sends other words than were asked for is no such front-end."""
+    bitmap, counts = front_end.bitmap(range(3), ROOM), bytes(2 * ROOM)
+    for options, right in ((("-f",), bitmap), (("-c",), counts), (("-f", "-c"), bitmap + counts)):
+        result = run("collect", *options, words=right)
+        assert result.returncode == 0, (options, result)
+        for wrong in (b"", right[:8], right[:-8], right + bytes(8)):
+            for form in ((), ("-j",)):
+                result = run(*form, "collect", *options, words=wrong)
+                assert result.returncode == 1 and not result.stdout, (options, result)
+                assert "does not answer" in result.stderr, (options, result)
+
+
 sys.exit(front_end.main(globals()))
