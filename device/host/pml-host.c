@@ -21,6 +21,7 @@
 #include "apply.h"
 #include "machine.h"
 #include "control.h"
+#include "standard.h"
 #include "tool.h"
 #include "window.h"
 
@@ -587,6 +588,7 @@ int main(int argc, char **argv)
 	struct options o = { .events = DIRTY, .interval = 1, .intervals = 60 };
 	int fd, err;
 
+	standard_hold();
 	/* A reader that went away is an error to report: all that was taken is given back. */
 	signal(SIGPIPE, SIG_IGN);
 	if (!parse(argc, argv, &o)) {

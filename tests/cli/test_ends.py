@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 
-from harness import (Tracker, Writer, check, check_message, main, need_tracking, pages_of, run,
+from harness import (PATIENCE, PML, Tracker, Writer, check, check_message, main, need_tracking, pages_of, run,
                      wait_until)
 
 
@@ -173,6 +175,36 @@ def test_command_is_waited_for():
     result, summary = summary_of("-n", 1, "--", "sh", "-c", "sleep 0.5; exit 3")
     check(result.returncode == 0, result.stderr)
     check(summary["end"] == "count" and summary["command"]["status"] == 3, summary)
+
+
+def test_standard_descriptors_closed():
+    """With standard descriptors closed the results are what they are with them open, and
+    the command gets what it would have had."""
+    need_tracking()
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "results")
+        seen = os.path.join(folder, "seen")
+        for numbers in ((2,), (1, 2), (0, 1, 2)):
+            def close(these=numbers):
+                for number in these:
+                    os.close(number)
+
+            run_closed(close, "dirty", "-i", 0.05, "--json", "-o", path, "--", "sh", "-c",
+                       f"ls /proc/$$/fd >{seen}; sleep 0.2")
+            with open(path, encoding="ascii") as file:
+                for line in file:
+                    check(json.loads(line)["type"] == "epoch", numbers, line)
+            with open(seen, encoding="ascii") as file:
+                check(not {str(n) for n in numbers if n != 1} & set(file.read().split()), numbers)
+        result = run_closed(lambda: os.close(1), "dirty", "-i", 0.05, "--", "sleep", 0.2)
+        check(result == 1, "closed standard output", result)
+        for command in (("info",), ("--version",)):
+            check(run_closed(lambda: os.close(1), *command) == 1, "closed", command)
+
+
+def run_closed(close, *args):
+    return subprocess.run([PML, *map(str, args)], preexec_fn=close, check=False,
+                          timeout=PATIENCE).returncode
 
 
 def test_command_gets_the_signal():

@@ -54,6 +54,16 @@ def test_full_disk():
             assert result.returncode == 0 and result.stdout, (command, options, result)
 
 
+def test_closed():
+    """With standard output closed it says so: what is printed goes nowhere else."""
+    for command in COMMANDS:
+        for numbers in ((1,), (0, 1), (0, 1, 2)):
+            result = run(*command, preexec_fn=lambda these=numbers: [os.close(n) for n in these])
+            assert result.returncode == 1, (command, numbers, result)
+            if 2 not in numbers:
+                assert "standard output" in result.stderr, (command, numbers, result)
+
+
 def test_short_answers():
     """A front-end that sends other words than were asked for is no such front-end."""
     bitmap, counts = front_end.bitmap(range(3), ROOM), bytes(2 * ROOM)

@@ -9,6 +9,7 @@
 #include "command.h"
 #include "pml.h"
 #include "say.h"
+#include "standard.h"
 
 static const struct {
 	const char *name;
@@ -56,6 +57,7 @@ int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : NULL;
 
+	standard_hold();
 	/* A reader that went away is an error to report, not a silent death. */
 	signal(SIGPIPE, SIG_IGN);
 
