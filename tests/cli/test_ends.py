@@ -7,8 +7,8 @@ import subprocess
 import sys
 import tempfile
 
-from harness import (PATIENCE, PML, Tracker, Writer, check, check_message, main, need_tracking, pages_of, run,
-                     wait_until)
+from harness import (PATIENCE, PML, Process, Tracker, Writer, check, check_message, main,
+                     need_tracking, pages_of, run, wait_until)
 
 
 def test_count():
@@ -205,6 +205,42 @@ def test_standard_descriptors_closed():
 def run_closed(close, *args):
     return subprocess.run([PML, *map(str, args)], preexec_fn=close, check=False,
                           timeout=PATIENCE).returncode
+
+
+def children(pid):
+    return [int(n) for n in read(f"/proc/{pid}/task/{pid}/children").split()]
+
+
+def test_command_is_not_killed_in_the_middle():
+    """When not even the header can be written, the command does not run; one that has begun
+    is not killed for it."""
+    need_tracking()
+    for command in (("dirty",), ("wss",), ("wss", "--estimator", "geiger")):
+        with tempfile.TemporaryDirectory() as folder:
+            begun, done = os.path.join(folder, "begun"), os.path.join(folder, "done")
+            reader, writer = os.pipe()
+            # full: who writes waits until its reader has gone
+            os.set_blocking(writer, False)
+            try:
+                while True:
+                    os.write(writer, bytes(4096))
+            except BlockingIOError:
+                os.set_blocking(writer, True)
+            with Process([PML, *command, "--", "sh", "-c", f": >{begun}; sleep 0.5; : >{done}"],
+                         stdout=writer, stderr=subprocess.PIPE) as tracker:
+                os.close(writer)
+                pid = tracker.popen.pid
+                wait_until(lambda: read(f"/proc/{pid}/syscall").startswith("1 0x1 "), "a write")
+                child, = children(pid)
+                # on its way back into the stop it is shown as running, as one that runs is
+                wait_until(lambda: "State:\tT" in read(f"/proc/{child}/status") or
+                           os.path.exists(begun), "the command, stopped or at work")
+                os.close(reader)
+                status, err = tracker.end()
+                check(status == 1, command, status)
+                check_message(err, "standard output")
+            check(os.path.exists(done) or not os.path.exists(begun), command,
+                  "it was killed in the middle")
 
 
 def test_command_gets_the_signal():

@@ -261,13 +261,14 @@ static int begin(struct session *s)
 	rc = start_tracker(s);
 	if (rc < 0)
 		return fail(s, pml_message(s->tracker), rc);
-	s->summary.start_ns = wake_now();
-	child_continue(&s->child);
+	/* before the command runs, which may still be ended then */
 	if (s->printer->header && !s->o->json) {
 		rc = s->printer->header(s->printer->context, s->out);
 		if (rc)
 			return output_failed(s, rc);
 	}
+	s->summary.start_ns = wake_now();
+	child_continue(&s->child);
 	return 0;
 }
 

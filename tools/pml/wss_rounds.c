@@ -254,10 +254,11 @@ static int begin_all(struct rounds *r)
 	for (size_t i = 0; i < r->nsources; i++)
 		if (r->method->begin(&r->sources[i]))
 			return STATUS_FAILED;
-	r->summary.start_ns = wake_now();
-	child_continue(&r->child);
+	/* before the command runs, which may still be ended then */
 	if (!r->o->json && wss_print_header(r->out, r->sources[0].cgroup))
 		return output_failed(r, -EIO);
+	r->summary.start_ns = wake_now();
+	child_continue(&r->child);
 	return STATUS_OK;
 }
 
