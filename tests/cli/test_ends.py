@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """How a tracking session ends, and what it leaves behind."""
+import contextlib
 import json
 import os
 import signal
@@ -148,6 +149,28 @@ def test_exec():
             found |= pages_of(epoch, writer.start, writer.pages)
         check(found == {3, 5}, found)
         tracker.interrupt()
+
+
+def test_signal_with_a_full_disk():
+    """A signal is passed on to the command also when results cannot be written any more."""
+    need_tracking()
+    for command in (("dirty",), ("wss", "--estimator", "geiger")):
+        with tempfile.TemporaryDirectory() as folder, \
+             open("/dev/full", "w", encoding="ascii") as full:
+            begun = os.path.join(folder, "begun")
+            with Tracker(*command[1:], "-i", 3600, "--", "sh", "-c",
+                         f": >{begun}; exec sleep 1000", command=command[0],
+                         stdout=full) as tracker:
+                wait_until(lambda: os.path.exists(begun), "the command")
+                child, = children(tracker.popen.pid)
+                try:
+                    status, err = tracker.interrupt(signal.SIGTERM)
+                finally:
+                    tracker.popen.kill()
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(child, signal.SIGKILL)
+                check(status == 1, command, status)
+                check_message(err, "standard output")
 
 
 def summary_of(*args):

@@ -32,6 +32,7 @@ struct session {
 	pid_t pid;
 	struct epoch epoch;
 	struct summary summary;
+	bool signalled;		/* whatever else went wrong on the way to the end */
 	int status;
 };
 
@@ -229,6 +230,7 @@ static void run_epochs(struct session *s)
 			break;
 		case WAKE_SIGNAL:
 			s->summary.end = END_SIGNAL;
+			s->signalled = true;
 			collect_rest(s);
 			return;
 		case WAKE_EXIT:
@@ -295,7 +297,7 @@ static void pass_on_signal(struct session *s)
 {
 	int number = s->wake.signal;
 
-	if (s->wake.from_terminal)
+	if (s->wake.from_terminal || s->child.ended)
 		return;
 	if (number == SIGINT && s->wake.interrupt_ignored)
 		number = SIGTERM;
@@ -305,18 +307,16 @@ static void pass_on_signal(struct session *s)
 /* The command is not ours to kill: it is waited for.  A second signal ends the wait. */
 static void wait_for_command(struct session *s)
 {
-	bool signalled = s->summary.end == END_SIGNAL;
-
-	if (signalled)
+	if (s->signalled)
 		pass_on_signal(s);
 	while (!child_reap(&s->child, false)) {
-		if (s->summary.end == END_COUNT && !signalled)
+		if (s->summary.end == END_COUNT && !s->signalled)
 			say_progress(true, "pml: done; waiting for the command to end");
 		if (wake_wait(&s->wake, WAKE_NEVER) != WAKE_SIGNAL)
 			continue;
-		if (signalled)
+		if (s->signalled)
 			return;
-		signalled = true;
+		s->signalled = true;
 		pass_on_signal(s);
 	}
 }

@@ -29,6 +29,7 @@ struct rounds {
 	struct child child;
 	struct summary summary;
 	FILE *out;
+	bool signalled;		/* whatever else went wrong on the way to the end */
 	int status;
 };
 
@@ -203,6 +204,7 @@ static void run_rounds(struct rounds *r)
 			break;
 		case WAKE_SIGNAL:
 			r->summary.end = END_SIGNAL;
+			r->signalled = true;
 			take_all(r);
 			return;
 		case WAKE_EXIT:
@@ -283,7 +285,7 @@ static void pass_on_signal(struct rounds *r)
 {
 	int number = r->wake.signal;
 
-	if (r->wake.from_terminal)
+	if (r->wake.from_terminal || r->child.ended)
 		return;
 	if (number == SIGINT && r->wake.interrupt_ignored)
 		number = SIGTERM;
@@ -293,17 +295,15 @@ static void pass_on_signal(struct rounds *r)
 /* The command is not ours to kill: it is waited for.  A second signal ends the wait. */
 static void wait_for_command(struct rounds *r)
 {
-	bool signalled = r->summary.end == END_SIGNAL;
-
 	r->summary.child = &r->child;
-	if (signalled)
+	if (r->signalled)
 		pass_on_signal(r);
 	while (!child_reap(&r->child, false)) {
 		if (wake_wait(&r->wake, WAKE_NEVER) != WAKE_SIGNAL)
 			continue;
-		if (signalled)
+		if (r->signalled)
 			return;
-		signalled = true;
+		r->signalled = true;
 		pass_on_signal(r);
 	}
 }
