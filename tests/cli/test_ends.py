@@ -151,6 +151,27 @@ def test_exec():
         tracker.interrupt()
 
 
+def interrupted(args, meanwhile):
+    """What pml prints that is interrupted in its first epoch, after this has happened."""
+    with Process([PML, "dirty", "-i", 3600, *args], stdout=subprocess.PIPE,
+                 stderr=subprocess.PIPE) as tracker:
+        # the header comes when it tracks
+        check("EPOCH" in tracker.line(), "no header")
+        meanwhile()
+        tracker.popen.send_signal(signal.SIGTERM)
+        lines = tracker.popen.stdout.read()
+        return lines, *tracker.end()
+
+
+def test_exec_then_interrupt():
+    """The epoch that is interrupted is told when there was an exec in it, as a lost one."""
+    need_tracking()
+    with Writer() as writer:
+        lines, status, err = interrupted(["-p", writer.pid], writer.execute)
+        check(status == 0, status, err)
+        check("LOST TRACK" in lines and "lost: 1" in lines, lines)
+
+
 def test_signal_with_a_full_disk():
     """A signal is passed on to the command also when results cannot be written any more."""
     need_tracking()

@@ -192,7 +192,7 @@ static int collect(struct session *s)
 		nanosleep(&pause, NULL);
 		rc = epoch_collect(&s->epoch, s->tracker, s->printer->ranges);
 	}
-	return rc;
+	return rc == -ESTALE ? collect_after_exec(s) : rc;
 }
 
 /* Returns 0 to go on, -1 at the end of the session. */
@@ -200,8 +200,6 @@ static int collect_and_print(struct session *s)
 {
 	int rc = collect(s);
 
-	if (rc == -ESTALE)
-		rc = collect_after_exec(s);
 	/* Whatever a collect stumbles over in a process that is going: it has gone. */
 	if (rc == -ESRCH || (rc < 0 && wake_exited(&s->wake)))
 		return target_gone(s);
@@ -210,11 +208,16 @@ static int collect_and_print(struct session *s)
 	return print_epoch(s);
 }
 
-/* Interrupted: what was written so far is a result too, a shorter epoch. */
+/* Interrupted: what was written so far is a result too, a shorter epoch.  Who has sent the
+ * signal may have ended the target by another one. */
 static void collect_rest(struct session *s)
 {
-	if (epoch_collect(&s->epoch, s->tracker, s->printer->ranges) == 0)
+	int rc = collect(s);
+
+	if (rc == 0)
 		print_epoch(s);
+	else if (rc != -ESRCH && !wake_exited(&s->wake))
+		fail(s, pml_message(s->tracker), rc);
 }
 
 static void run_epochs(struct session *s)
