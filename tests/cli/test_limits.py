@@ -142,6 +142,26 @@ def test_killed():
         check(it.high() == str(300 * MIB), it.high())
 
 
+def test_not_put_back():
+    """What could not be put back is told, and the next start puts it back."""
+    with group() as it, group() as other:
+        it.put("memory.high", f"{300 * MIB}\n")
+        with Tracker(*it.options(), command="wss") as tracker:
+            until(tracker, limited)
+            path = os.path.join(it.path, "memory.high")
+            os.rename(path, path + ".away")
+            os.symlink("memory.high", path)
+            tracker.popen.send_signal(signal.SIGTERM)
+            status, err = tracker.end()
+            check(status == 1, status, err)
+            check_message(err, it.path, "could not be put back", str(300 * MIB))
+        os.rename(path + ".away", path)
+        check(it.high() != str(300 * MIB), "it was put back: this proves nothing")
+        result = run("wss", *other.options("-n", 1))
+        check(result.returncode == 0, result.stderr)
+        check(it.high() == str(300 * MIB), it.high())
+
+
 def test_two():
     """Two runs do not limit one cgroup."""
     with group() as it, Tracker(*it.options(), command="wss") as tracker:

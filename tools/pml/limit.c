@@ -317,20 +317,28 @@ int limit_set(struct limit *l, uint64_t high)
 	return 0;
 }
 
-void limit_end(struct limit *l)
+int limit_end(struct limit *l)
 {
 	char now[32];
+	int rc;
 
 	if (l->directory < 0)
-		return;
-	if (read_high(l->directory, now) == 0) {
-		if (strcmp(now, l->ours) != 0)
-			say_note("wss", "%s: memory.high was set to %s by another; it is left so",
-				 l->path, now);
-		else if (strcmp(now, l->before) != 0 && write_high(l->directory, l->before))
-			say_failed("wss", "%s: memory.high could not be put back to %s; write it "
-				   "there", l->path, l->before);
-	}
-	unlink(l->note_path);
+		return 0;
+	rc = read_high(l->directory, now);
+	if (rc == 0 && strcmp(now, l->ours) != 0)
+		say_note("wss", "%s: memory.high was set to %s by another; it is left so",
+			 l->path, now);
+	else if (rc == 0 && strcmp(now, l->before) != 0)
+		rc = write_high(l->directory, l->before);
+	rc = gone(rc);
+	if (rc == -ESRCH)
+		rc = 0;
+	/* the note stays for the next start, then */
+	if (rc)
+		say_failed("wss", "%s: memory.high could not be put back to %s: %s; run this again, "
+			   "or write it there", l->path, l->before, strerror(-rc));
+	else
+		unlink(l->note_path);
 	drop(l);
+	return rc;
 }

@@ -57,7 +57,8 @@ uint64_t limit_less(const struct limit *l, uint64_t current, double per_second,
 /* Whether what happened hurts so much that the limit has to go at once. */
 bool limit_hurts(const struct limit *l, const struct limit_look *look, uint64_t elapsed_ns);
 
-/* Puts memory.high back as it was; may be called twice. */
-void limit_end(struct limit *l);
+/* Puts memory.high back as it was; may be called twice.  Returns 0, or -errno after having
+ * said that it could not: the next start does it then. */
+int limit_end(struct limit *l);
 
 #endif /* PML_TOOL_LIMIT_H */

@@ -164,7 +164,8 @@ static int take_all(struct rounds *r)
 		rc = r->method->take(s, &sample);
 		if (rc) {
 			s->ended = true;
-			limit_end(&s->limit);
+			if (limit_end(&s->limit))
+				r->status = STATUS_FAILED;
 			/* a command that has ended is no failure, nor one that is about to: its
 			 * memory goes first */
 			if (!r->o->argv || (rc != -ESRCH && !child_reap(&r->child, false)))
@@ -269,7 +270,8 @@ static void end_all(struct rounds *r)
 	for (size_t i = 0; i < r->nsources; i++) {
 		struct source *s = &r->sources[i];
 
-		limit_end(&s->limit);
+		if (limit_end(&s->limit))
+			r->status = STATUS_FAILED;
 		source_end_short(s);
 		source_end_present(s);
 		pml_close(s->tracker);
