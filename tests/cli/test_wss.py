@@ -218,6 +218,22 @@ def test_ending():
     check("exit status 0" in result.stderr, result.stderr)
 
 
+def test_mpa_odd_counts():
+    """The kernel's counts are not of one moment: a little more shared memory than file pages
+    is no more than the memory that there is."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in (("memory.current", "8388608\n"), ("cgroup.procs", ""),
+                           ("memory.stat", "anon 0\nfile 4194304\nkernel 0\nshmem 4198400\n"
+                                           "inactive_file 0\nswapcached 0\n")):
+            with open(os.path.join(folder, name), "w", encoding="ascii") as file:
+                file.write(text)
+        result = run("wss", "--cgroup", folder, "--estimator", "mpa", "-i", 0.02, "-n", 1,
+                     "--memory", 1024, "--json")
+        check(result.returncode == 0, result.stderr)
+        line = json.loads(result.stdout)
+        check(line["wss_bytes"] == 4198400 and line["pressure"] == "below", line)
+
+
 def make_cgroups(*names):
     """Cgroups of v2 that are there for this test alone."""
     with open("/proc/self/mounts", encoding="ascii") as mounts:

@@ -81,7 +81,7 @@ static int look_at_tenant(const struct source *s, struct pml_wss_tenant *t)
 {
 	char stat[STAT_MAX];
 	int rc = cgroup_read(s->directory, "memory.stat", stat, sizeof(stat));
-	uint64_t shared;
+	uint64_t shared, file;
 
 	*t = (struct pml_wss_tenant){ 0 };
 	if (rc)
@@ -89,7 +89,9 @@ static int look_at_tenant(const struct source *s, struct pml_wss_tenant *t)
 	shared = cgroup_number(stat, "shmem");
 	t->anon_pages = (cgroup_number(stat, "anon") + shared + cgroup_number(stat, "kernel") +
 			 only_swapped(s->directory, stat)) / s->epoch.page_size;
-	t->file_pages = (cgroup_number(stat, "file") - shared) / s->epoch.page_size;
+	/* shared pages are among the file's, but not each count is of the same moment */
+	file = cgroup_number(stat, "file");
+	t->file_pages = (file > shared ? file - shared : 0) / s->epoch.page_size;
 	t->idle_pages = cgroup_number(stat, "inactive_file") / s->epoch.page_size;
 	if (t->idle_pages > t->file_pages)
 		t->idle_pages = t->file_pages;
