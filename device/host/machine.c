@@ -232,18 +232,22 @@ int machine_begin(struct machine *m, const char *monitor)
 	return rc ? refuse(m, monitor, rc) : 0;
 }
 
-void machine_end(struct machine *m)
+int machine_end(struct machine *m)
 {
+	int rc;
+
 	if (m->note < 0)
-		return;
-	if (m->limit.high && set_bytes(m, m->before))
+		return 0;
+	rc = m->limit.high ? set_bytes(m, m->before) : 0;
+	if (rc)
 		fail("balloon", "the machine could not be given back what it had",
-		    "run this again, or use QEMU's monitor");
+		     "run this again, or use QEMU's monitor");
 	else
 		unlink(m->note_path);
 	close(m->note);
 	m->note = -1;
 	qmp_close(&m->qmp);
+	return rc;
 }
 
 /* ---- what apply.c does with it ---- */

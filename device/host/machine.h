@@ -35,7 +35,8 @@ struct machine {
  */
 int machine_begin(struct machine *m, const char *monitor);
 
-/* Gives it back; may be called twice. */
-void machine_end(struct machine *m);
+/* Gives it back; may be called twice.  Returns 0, or -errno after having said that it could
+ * not: the next start does it then. */
+int machine_end(struct machine *m);
 
 #endif /* PML_HOST_MACHINE_H */

@@ -447,7 +447,8 @@ static int wss_window(int fd, const struct options *o)
 		if (!ended)
 			err = take_interval(fd, o, w, m, began, &before);
 	}
-	machine_end(&limited.machine);
+	if (machine_end(&limited.machine) && !err)
+		err = EXPLAINED;
 	pml_wss_close(w);
 	return err;
 }

@@ -30,7 +30,7 @@ class Machine:
                  slow=0.0, refuses=False, late=False):
         self.path = os.path.join(folder, "qmp")
         self.available, self.faults, self.balloon, self.greets = available, faults, balloon, greets
-        self.slow, self.refuses, self.late = slow, refuses, late
+        self.slow, self.refuses, self.late, self.keeps = slow, refuses, late, late
         self.looks, self.all_faults, self.actual, self.given = 0, 0, ALL, []
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self.path)
@@ -77,7 +77,7 @@ class Machine:
             self.actual = arguments["value"]
             self.given.append(arguments["value"])
             time.sleep(self.slow)
-            if (self.refuses and self.actual < ALL) or (self.late and self.actual == ALL):
+            if (self.refuses and self.actual < ALL) or (self.keeps and self.actual == ALL):
                 return {"error": {"class": "GenericError", "desc": "Not now"}}
         if command == "query-balloon":
             return {"return": {"actual": self.actual}}
@@ -245,6 +245,22 @@ def test_failed():
     """What it was refused may have been done all the same, and is given back."""
     status, _, err, machine = run(14, refuses=True)
     assert status == 1 and len(machine.given) == 2 and machine.actual == ALL, (err, machine.given)
+
+
+def test_not_given_back():
+    """What could not be given back is no success, and the next start does it."""
+    with playing() as (folder, machine):
+        process = start(folder, machine, 1000)
+        until_given(machine)
+        machine.keeps = True
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 1 and "could not be given back" in err, (process, err)
+        machine.keeps = False
+        machine.actual = ALL // 2
+        process = start(folder, machine, 1)
+        _, err = process.communicate(timeout=60)
+        assert "1024 MiB again" in err and machine.actual == ALL, err
 
 
 def test_late():
