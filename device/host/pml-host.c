@@ -8,6 +8,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -28,6 +29,7 @@
 #define DIRTY	   1u
 #define REFERENCED 2u
 #define MOST_FRAMES (1ull << 40) /* 52 bits of address */
+#define MOST_MIB (1l << 30) /* as pml wss has it */
 #define LAST_PATIENCE_S 3 /* with a front-end, after a signal */
 #define FLAT_PER_CENT 1	/* the curve is flat if it grew by no more than this ... */
 #define FLAT_INTERVALS 3 /* ... in each of so many intervals */
@@ -504,6 +506,29 @@ static bool parse_events(const char *text, uint32_t *events)
 	return true;
 }
 
+/* From 1 to @most, in decimal. */
+static bool parse_number(const char *text, long most, long *number)
+{
+	char *end;
+
+	if (strspn(text, "0123456789") != strlen(text))
+		return false;
+	errno = 0;
+	*number = strtol(text, &end, 10);
+	return end != text && !errno && *number >= 1 && *number <= most;
+}
+
+/* strtod() alone would take "0x1" and "nan", and of "1,5" the 1. */
+static bool parse_seconds(const char *text, double *seconds)
+{
+	char *end;
+
+	if (strspn(text, "0123456789.eE+-") != strlen(text))
+		return false;
+	*seconds = strtod(text, &end);
+	return end != text && !*end && *seconds > 0 && *seconds < 1e6;
+}
+
 /* To limit a machine takes a window, and leave. */
 static bool may_limit(const struct options *o)
 {
@@ -540,19 +565,13 @@ static bool parse(int argc, char **argv, struct options *o)
 		case 'r': o->rearm = true; break;
 		case 'f': o->frames = true; break;
 		case 'c': o->counts = true; break;
-		case 'i': o->interval = strtod(optarg, NULL); break;
-		case 'n': o->intervals = strtol(optarg, NULL, 10); break;
-		case 'w':
-			o->window = strtol(optarg, NULL, 10);
-			ok = o->window >= 1 && o->window <= PML_WSS_MAX_WINDOW;
-			break;
+		case 'i': ok = parse_seconds(optarg, &o->interval); break;
+		case 'n': ok = parse_number(optarg, LONG_MAX, &o->intervals); break;
+		case 'w': ok = parse_number(optarg, PML_WSS_MAX_WINDOW, &o->window); break;
 		case 'A': o->monitor = optarg; break;
 		case 'a': o->active = true; break;
 		case 'S': o->swapping = true; break;
-		case 'F':
-			o->floor_mib = strtol(optarg, NULL, 10);
-			ok = o->floor_mib > 0;
-			break;
+		case 'F': ok = parse_number(optarg, MOST_MIB, &o->floor_mib); break;
 		case 'h':
 			fputs(usage, stdout);
 			exit(printed() ? 1 : 0);
@@ -561,8 +580,7 @@ static bool parse(int argc, char **argv, struct options *o)
 	}
 	if (optind == argc - 1)
 		o->command = argv[optind];
-	return ok && o->socket && o->command && o->interval > 0 && o->interval < 1e6 &&
-	       o->intervals > 0 && may_limit(o);
+	return ok && o->socket && o->command && may_limit(o);
 }
 
 static int explain(int err)

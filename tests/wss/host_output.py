@@ -77,4 +77,19 @@ def test_short_answers():
                 assert "does not answer" in result.stderr, (options, result)
 
 
+def test_numbers():
+    """A number that is none, or beyond what can be, is refused, not taken in part."""
+    for option, wrong in (("-n", ("1e3", "5x", "0x10", " 5", "-1", "0", "", "9" * 30)),
+                          ("-i", ("1,5", "1s", "0x1", "nan", "inf", " 1", "-1", "0", "")),
+                          ("-w", ("8x", "0", "65", "0x8", "")),
+                          ("--floor", ("12q", "1e3", "0", str(1 << 44), ""))):
+        for text in wrong:
+            more = ("-w", "4", "--apply", "/nonexistent/m", "--active")
+            result = run("-n", "1", "-i", "0.01", *(more if option == "--floor" else ()),
+                         option, text, "wss")
+            assert result.returncode == 2 and "usage" in result.stderr, (option, text, result)
+    result = run("-n", "1", "-i", "1e-2", "-w", "64", "wss")
+    assert result.returncode == 0, result
+
+
 sys.exit(front_end.main(globals()))
