@@ -46,40 +46,53 @@ static int fail(const char *what, const char *why, const char *todo)
 	return 1;
 }
 
-/* A size as -m takes it: 512, 512M, 2G, size=2G,slots=... */
+/* A size as -m takes it: 512, 512M, 1.5G, slots=2,size=2G...  0: it is none. */
 static uint64_t ram_size(const char *text)
 {
-	uint64_t n;
+	static const char units[] = "bkmgtpe";
+	const char *named = strstr(text, "size="), *unit;
+	double bytes;
 	char *end;
 
-	if (!strncmp(text, "size=", 5))
-		text += 5;
-	n = strtoull(text, &end, 0);
-	switch (*end) {
-	case 'K':
-	case 'k':
-		return n << 10;
-	case 'G':
-	case 'g':
-		return n << 30;
-	case 'T':
-	case 't':
-		return n << 40;
-	default:
-		return n << 20;
-	}
+	bytes = strtod(named ? named + 5 : text, &end);
+	unit = *end && *end != ',' ? strchr(units, *end | 0x20) : strchr(units, 'm');
+	if (!unit)
+		return 0;
+	bytes *= (double)(1ull << (10 * (unit - units)));
+	/* as QEMU does, to whole pairs of pages */
+	return bytes > 0 && bytes < 0x1p62 ? ((uint64_t)bytes + 8191) & ~8191ull : 0;
 }
 
-/* The number of vCPUs that there may be: 2, cpus=2, 2,maxcpus=4. */
+/* The number after @key in a list such as 2,maxcpus=4; without, or if it is too large, @other. */
+static unsigned int numbered(const char *list, const char *key, unsigned int other)
+{
+	const char *at = strstr(list, key);
+	unsigned long n;
+
+	if (!at)
+		return other;
+	n = strtoul(at + strlen(key), NULL, 10);
+	return n > MOST_VCPUS ? MOST_VCPUS + 1 : (unsigned int)n;
+}
+
+/* The number of vCPUs that there may be: 2, cpus=2, 2,maxcpus=4, sockets=2,cores=2. */
 static unsigned int vcpu_count(const char *text)
 {
-	const char *most = strstr(text, "maxcpus=");
+	static const char *const parts[] = {
+		"drawers=", "books=", "sockets=", "dies=", "clusters=", "modules=", "cores=",
+		"threads=",
+	};
+	unsigned int n = 1;
 
-	if (most)
-		return (unsigned int)strtoul(most + 8, NULL, 10);
-	if (!strncmp(text, "cpus=", 5))
-		text += 5;
-	return (unsigned int)strtoul(text, NULL, 10);
+	if (strstr(text, "maxcpus="))
+		return numbered(text, "maxcpus=", 0);
+	if (strstr(text, "cpus="))
+		return numbered(text, "cpus=", 0);
+	if (*text >= '0' && *text <= '9')
+		return numbered(text, "", 0);
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]) && n <= MOST_VCPUS; i++)
+		n *= numbered(text, parts[i], 1);
+	return n;
 }
 
 /* Which of the two plugins: the interface changed with QEMU 9.1. */
@@ -128,6 +141,12 @@ static bool add_option(struct machine *m, const char *option)
 	       (int)(sizeof(m->options) - n);
 }
 
+/* QEMU takes its options with one dash or two. */
+static bool is_option(const char *arg, const char *name)
+{
+	return !strcmp(arg, name) || (arg[0] == '-' && !strcmp(arg + 1, name));
+}
+
 /* Looks at QEMU's arguments; ours are taken out.  Returns how many are left, or -1. */
 static int look(int argc, char **argv, struct machine *m)
 {
@@ -139,9 +158,9 @@ static int look(int argc, char **argv, struct machine *m)
 				return -1;
 			continue;
 		}
-		if (i + 1 < argc && !strcmp(argv[i], "-m"))
+		if (i + 1 < argc && is_option(argv[i], "-m"))
 			m->ram = ram_size(argv[i + 1]);
-		if (i + 1 < argc && !strcmp(argv[i], "-smp"))
+		if (i + 1 < argc && is_option(argv[i], "-smp"))
 			m->vcpus = vcpu_count(argv[i + 1]);
 		m->q35 |= strstr(argv[i], "q35") != NULL;
 		argv[n++] = argv[i];
