@@ -278,7 +278,8 @@ int limit_look(struct limit *l, struct limit_look *look)
 	if (!m->swapping && available < spare / 4)
 		look->stalled_us = AT_A_STAND;
 	look->current = actual > free_bytes ? actual - free_bytes : actual;
-	look->refaults = m->looked ? faults - m->major_faults : 0;
+	/* after a reboot they are counted anew */
+	look->refaults = m->looked && faults > m->major_faults ? faults - m->major_faults : 0;
 	m->major_faults = faults;
 	m->looked = true;
 	return 0;

@@ -164,6 +164,14 @@ def test_released():
     assert freed[0]["refaults"] == 50000 and machine.actual == ALL, freed
 
 
+def test_rebooted():
+    """A guest whose count of faults begins anew, as after a reboot, has had none."""
+    status, lines, err, _ = run(14, faults=[5000] + [0] * 11 + [-4000])
+    assert status == 0, err
+    assert {line["refaults"] for line in lines} == {0}, lines
+    assert not any(line["released"] for line in lines), lines
+
+
 def test_grown():
     """A guest that has next to nothing to spare any more gets all back."""
     with playing() as (folder, machine):
