@@ -113,8 +113,21 @@ static void raise_limit(void)
 	setrlimit(RLIMIT_NOFILE, &files);
 }
 
+/* One that is closed would be the socket's number, and start() puts others in its place. */
+static void open_standard_files(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 static int prepare(struct command_line *c)
 {
+	open_standard_files();
 	raise_limit();
 	if (c->how.backend)
 		return check_backend(c->how.backend);

@@ -81,6 +81,17 @@ killed_leaves_socket()
 		"$keeper" stop --socket "$work/other"
 }
 
+# Whoever starts it may have closed its standard files, as other daemons do.
+without_standard_files()
+{
+	"$keeper" start --socket "$work/other" --backend "$backend" <&- >&- 2>&- || return
+	"$keeper" stop --socket "$work/other" && return
+	# deaf, and at work all the time
+	pkill -KILL -f -- "--socket $work/other"
+	rm -f "$work/other"
+	return 1
+}
+
 # As many descriptors as it may have.
 limit_is_raised()
 {
@@ -180,6 +191,7 @@ if [ "$plan" != control ]; then
 	tap_run "a second keeper at the same socket is refused, in words" same_socket_twice
 	tap_run "a file in the socket's place is not removed" file_is_no_socket
 	tap_run "the socket of a keeper that was killed is" killed_leaves_socket
+	tap_run "started with its standard files closed it answers" without_standard_files
 	tap_run "a soft limit of descriptors is raised" limit_is_raised
 	tap_run "a control group of its own, or why not in words" own_cgroup_or_words
 	tap_run "back-ends that are of no use are refused, in words" useless_are_refused
