@@ -22,6 +22,7 @@ static struct {
 	int keeper;	/* or -1 */
 	int dir;
 	bool has_parent;
+	uint8_t parent[KEEPER_TOKEN];
 	uint8_t token[KEEPER_TOKEN];
 	uint64_t resets;
 } this_round = { .keeper = -1, .dir = -1 };
@@ -55,15 +56,26 @@ static bool ask(const char *what, struct keeper_message *m, const struct spans *
 	return !status;
 }
 
+static void look_at_parent(void)
+{
+	char words[160];
+	enum parent status = parent_read(this_round.dir, this_round.parent, words, sizeof(words));
+
+	this_round.has_parent = status == PARENT_GOOD;
+	if (status != PARENT_GOOD)
+		say(CRIU_LOG_WARN, "%s: this round is a full one", words);
+	if (status == PARENT_DAMAGED) {
+		say(CRIU_LOG_WARN, "it is made without that parent, and needs none");
+		parent_cut(this_round.dir);
+	}
+}
+
 static void greet(void)
 {
 	struct keeper_message m = { .type = KEEPER_HELLO };
 	struct spans none = { 0 };
-	char words[160];
 
-	this_round.has_parent = !parent_read(this_round.dir, m.token, words, sizeof(words));
-	if (!this_round.has_parent)
-		say(CRIU_LOG_WARN, "%s: this round is a full one", words);
+	memcpy(m.token, this_round.parent, KEEPER_TOKEN);
 	if (ask("hello", &m, NULL, &none)) {
 		if (m.status)
 			lose_keeper("hello", m.status);
@@ -78,6 +90,7 @@ void round_begin(int dir)
 
 	this_round.dir = fcntl(dir, F_DUPFD_CLOEXEC, 0);
 	parent_forget(this_round.dir);
+	look_at_parent();
 	this_round.keeper = wire_connect(path, LIMIT);
 	if (this_round.keeper < 0) {
 		say(CRIU_LOG_WARN, "%s: no keeper (%s): this round is a full one, and the next; "
@@ -142,7 +155,8 @@ void round_end(int good)
 	if (!good || !this_round.resets || !ask("commit", &m, NULL, &none))
 		return;
 	spans_free(&none);
-	status = parent_write(this_round.dir, this_round.token);
+	status = parent_write(this_round.dir, this_round.token,
+			      this_round.has_parent ? this_round.parent : NULL);
 	if (status)
 		say(CRIU_LOG_WARN, "the note in the image directory cannot be written (%s): "
 		    "the next round is a full one", strerror(-status));

@@ -88,6 +88,30 @@ parent_of_another()
 	on_from 4
 }
 
+# The first images are another process's by now, though two rounds have left pages to them.
+older_reused()
+{
+	local chain
+
+	subject_up 1 1 1000 || return
+	one_round 1 0 pre-dump || return
+	one_round 2 1 pre-dump || return
+	one_round 3 2 pre-dump || return
+	chain=$root
+	mv "$images" "$work/another"
+	subject_up 1 1 1000 || return
+	rm -r "$work/another/1"
+	mv "$work/another"/[23] "$images"
+	rmdir "$work/another"
+	one_round 1 0 pre-dump || return
+	kill -KILL "$root" || return
+	root=$chain signals=0
+	rm "$answers"/*
+	one_round 4 3 pre-dump || return
+	full 4 "older images, in which pages of the parent lie, are not as they were" || return
+	on_from 4
+}
+
 # A directory that is named as the parent and is not there: CRIU refuses it, and the
 # chain goes on from the right one.
 parent_missing()

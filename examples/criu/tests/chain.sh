@@ -312,13 +312,11 @@ broken_chains()
 		return
 	# an image that was cut short
 	one_round 8 7 pre-dump || return
-	cp -r "$images/8" "$images/whole"
 	truncate -s -4096 "$(find "$images/8" -name 'pages-*.img' -size +8k | head -n 1)"
 	one_round 9 8 pre-dump && says 9 "the parent is incomplete" || return
 	[ "$(left 9)" = 0 ] || complain "pages were left to a damaged parent" || return
 	one_round 10 9 dump || return
 	rm -rf "$images/8"
-	mv "$images/whole" "$images/8"
 	restore 10 || return
 	subject_good || return
 	subject_down
@@ -470,6 +468,8 @@ plan_between()
 	with_keeper "$1" "$1: one of the tree ends between rounds" exit_between
 	with_keeper "$1" "$1: another process's images as the parent: full, said, right" \
 		parent_of_another
+	with_keeper "$1" "$1: older images that are another process's by now: full, said, right" \
+		older_reused
 	with_keeper "$1" "$1: a parent that is not there is refused, and nothing is lost" \
 		parent_missing
 }

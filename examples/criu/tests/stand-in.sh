@@ -185,6 +185,7 @@ if [ "$plan" != control ]; then
 		stand_in "$program" entries
 	done
 	stand_in criu-stand-in cut
+	stand_in criu-stand-in reused
 	stand_in criu-stand-in newer-plugin
 	PML_TEST_KEEPER=$keeper stand_in criu-stand-in status
 	PML_TEST_KEEPER=$keeper stand_in criu-stand-in untracked

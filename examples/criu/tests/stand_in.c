@@ -506,6 +506,25 @@ static void rounds(const struct target *t)
 	judge("nothing was written: nothing is", one_round(t, 9, 8, false));
 }
 
+/* The parent has left pages to images that are another process's by now. */
+static void reused(const struct target *t)
+{
+	struct target other = begin_target();
+
+	memset(marks, 0, PAGES);
+	one_round(t, 1, 0, false);
+	one_round(t, 2, 1, false);
+	judge("three rounds, one upon the other", one_round(t, 3, 2, false));
+	one_round(&other, 1, 0, false);
+	end_target(&other);
+	judge_full("the oldest images were written anew: full", one_round(t, 4, 3, false),
+		   "older images");
+	judge("and the chain goes on from there", one_round(t, 5, 4, false));
+	one_round(t, 6, 5, false);
+	tap_ok(one_round(t, 4, 0, true) == 1, "a round fails in the place of older images");
+	judge_full("they are nobody's any more: full", one_round(t, 7, 6, false), "older images");
+}
+
 /* Its pipes are closed by that, which tells that it is done. */
 static void become_another(const struct target *t)
 {
@@ -708,6 +727,7 @@ int main(int argc, char **argv)
 		{ "entries", read_only_pages },
 		{ "markers", markers },
 		{ "cut", uncovered_cut },
+		{ "reused", reused },
 		{ "control", control },
 		{ "status", status },
 		{ "untracked", untracked },
