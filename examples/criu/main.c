@@ -153,17 +153,42 @@ static int listen_at(const char *path)
 	return fd;
 }
 
+/* The socket's place, to be found again when the working directory is another. */
+struct place {
+	int dir;
+	struct stat socket;
+};
+
+static int note_place(const char *path, struct place *p)
+{
+	p->dir = *path == '/' ? AT_FDCWD : open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (p->dir == -1 || fstatat(p->dir, path, &p->socket, AT_SYMLINK_NOFOLLOW))
+		return say(FAILED, path, strerror(errno));
+	return OK;
+}
+
+/* Somebody may have removed it, and another keeper have made its own there. */
+static void leave_place(const char *path, const struct place *p)
+{
+	struct stat now;
+
+	if (!fstatat(p->dir, path, &now, AT_SYMLINK_NOFOLLOW) &&
+	    now.st_dev == p->socket.st_dev && now.st_ino == p->socket.st_ino)
+		unlinkat(p->dir, path, 0);
+}
+
 static int run(struct command_line *c)
 {
 	int fd, status = prepare(c);
+	struct place place;
 
 	if (status)
 		return status;
 	fd = listen_at(c->socket);
-	if (fd < 0)
+	if (fd < 0 || note_place(c->socket, &place))
 		return FAILED;
 	status = serve(fd, &c->how);
-	unlink(c->socket);
+	leave_place(c->socket, &place);
 	close(fd);
 	return status ? say(FAILED, "serve", strerror(-status)) : OK;
 }
@@ -203,12 +228,13 @@ static void own_cgroup(void)
 static int start(struct command_line *c)
 {
 	int fd, null, status = prepare(c);
+	struct place place;
 	pid_t child;
 
 	if (status)
 		return status;
 	fd = listen_at(c->socket);
-	if (fd < 0)
+	if (fd < 0 || note_place(c->socket, &place))
 		return FAILED;
 	own_cgroup();
 	child = fork();
@@ -223,7 +249,7 @@ static int start(struct command_line *c)
 	if (null > 2)
 		close(null);
 	status = serve(fd, &c->how);
-	unlink(c->socket);
+	leave_place(c->socket, &place);
 	return status ? FAILED : OK;
 }
 

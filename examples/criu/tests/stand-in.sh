@@ -81,6 +81,24 @@ killed_leaves_socket()
 		"$keeper" stop --socket "$work/other"
 }
 
+# The keeper itself goes elsewhere.
+relative_socket()
+{
+	(cd "$work" && "$keeper" start --socket other --backend "$backend" &&
+		"$keeper" stop --socket other && [ ! -e other ])
+}
+
+# Whose socket was removed, perhaps with all of the folder, leaves the next one's alone.
+another_socket()
+{
+	run_other
+	rm "$work/other"
+	"$keeper" start --socket "$work/other" --backend "$backend" || return
+	kill -TERM $!
+	wait $!
+	"$keeper" stop --socket "$work/other"
+}
+
 # Whoever starts it may have closed its standard files, as other daemons do.
 without_standard_files()
 {
@@ -192,6 +210,8 @@ if [ "$plan" != control ]; then
 	tap_run "a second keeper at the same socket is refused, in words" same_socket_twice
 	tap_run "a file in the socket's place is not removed" file_is_no_socket
 	tap_run "the socket of a keeper that was killed is" killed_leaves_socket
+	tap_run "a socket by a relative name is gone when the keeper is" relative_socket
+	tap_run "a keeper that ends leaves another's socket alone" another_socket
 	tap_run "started with its standard files closed it answers" without_standard_files
 	tap_run "a soft limit of descriptors is raised" limit_is_raised
 	tap_run "a control group of its own, or why not in words" own_cgroup_or_words
