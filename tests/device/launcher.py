@@ -9,6 +9,9 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import tap  # noqa: E402  # pylint: disable=wrong-import-position
+
 LAUNCHER = sys.argv[1]
 MIB = 1 << 20
 QEMU = """#!/bin/sh
@@ -68,18 +71,4 @@ def test_refused():
         assert f"pml: -{args[0].strip('-')}: " in result.stderr, (args, result)
 
 
-def main(names):
-    tests = [value for name, value in sorted(names.items()) if name.startswith("test_")]
-    failed = 0
-    print(f"1..{len(tests)}")
-    for number, test in enumerate(tests, 1):
-        try:
-            test()
-            print(f"ok {number} - {test.__doc__}")
-        except (AssertionError, subprocess.TimeoutExpired) as error:
-            failed = 1
-            print(f"not ok {number} - {test.__doc__}\n# {error!r}")
-    return failed
-
-
-sys.exit(main(globals()))
+sys.exit(tap.main(globals()))

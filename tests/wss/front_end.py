@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import struct
-import subprocess
 import threading
 
 MAGIC = 0x314c544f484c4d50
@@ -74,18 +73,3 @@ def serve_for_ever(folder, frames, room, wait=None):
     listener.listen()
     threading.Thread(target=serve, args=(listener,), daemon=True).start()
     return path
-
-
-def main(names):
-    """Runs the functions test_... among these, and prints TAP."""
-    tests = [value for name, value in sorted(names.items()) if name.startswith("test_")]
-    failed = 0
-    print(f"1..{len(tests)}")
-    for number, test in enumerate(tests, 1):
-        try:
-            test()
-            print(f"ok {number} - {test.__doc__}")
-        except (AssertionError, ValueError, subprocess.TimeoutExpired) as error:
-            failed = 1
-            print(f"not ok {number} - {test.__doc__}\n# {error!r}")
-    return failed

@@ -15,7 +15,9 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import front_end  # noqa: E402  # pylint: disable=wrong-import-position
+import tap  # noqa: E402  # pylint: disable=wrong-import-position
 
 HOST = sys.argv[1]
 MIB = 1 << 20
@@ -347,4 +349,4 @@ def test_usage():
             assert result.returncode == 2, options
 
 
-sys.exit(front_end.main(globals()))
+sys.exit(tap.main(globals()))

@@ -10,7 +10,9 @@ import tempfile
 import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import front_end  # noqa: E402  # pylint: disable=wrong-import-position
+import tap  # noqa: E402  # pylint: disable=wrong-import-position
 
 HOST = sys.argv[1]
 ROOM = 1 << 20
@@ -92,4 +94,4 @@ def test_numbers():
     assert result.returncode == 0, result
 
 
-sys.exit(front_end.main(globals()))
+sys.exit(tap.main(globals()))

@@ -11,7 +11,9 @@ import tempfile
 import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import front_end  # noqa: E402  # pylint: disable=wrong-import-position
+import tap  # noqa: E402  # pylint: disable=wrong-import-position
 
 HOST = sys.argv[1]
 FRAMES = 1000
@@ -94,4 +96,4 @@ def test_usage():
         assert run([], "-w", window).returncode == 2, window
 
 
-sys.exit(front_end.main(globals()))
+sys.exit(tap.main(globals()))
