@@ -45,11 +45,10 @@ class Machine:
                 connection, _ = self.listener.accept()
             except OSError:
                 return
-            with connection, connection.makefile("rw", encoding="ascii") as stream:
-                try:
+            # to close the stream of one that was killed in between fails too
+            with contextlib.suppress(OSError):
+                with connection, connection.makefile("rw", encoding="ascii") as stream:
                     self.talk(stream)
-                except OSError:
-                    pass
 
     def talk(self, stream):
         def tell(what):
