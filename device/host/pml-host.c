@@ -22,6 +22,7 @@
 #include "apply.h"
 #include "machine.h"
 #include "control.h"
+#include "number.h"
 #include "standard.h"
 #include "tool.h"
 #include "window.h"
@@ -506,27 +507,19 @@ static bool parse_events(const char *text, uint32_t *events)
 	return true;
 }
 
-/* From 1 to @most, in decimal. */
 static bool parse_number(const char *text, long most, long *number)
 {
-	char *end;
+	uint64_t value;
 
-	if (strspn(text, "0123456789") != strlen(text))
+	if (option_number(text, (uint64_t)most, &value))
 		return false;
-	errno = 0;
-	*number = strtol(text, &end, 10);
-	return end != text && !errno && *number >= 1 && *number <= most;
+	*number = (long)value;
+	return true;
 }
 
-/* strtod() alone would take "0x1" and "nan", and of "1,5" the 1. */
 static bool parse_seconds(const char *text, double *seconds)
 {
-	char *end;
-
-	if (strspn(text, "0123456789.eE+-") != strlen(text))
-		return false;
-	*seconds = strtod(text, &end);
-	return end != text && !*end && *seconds > 0 && *seconds < 1e6;
+	return option_seconds(text, seconds) && *seconds > 0 && *seconds < 1e6;
 }
 
 /* To limit a machine takes a window, and leave. */

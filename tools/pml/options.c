@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "number.h"
 #include "options.h"
 #include "pml.h"
 #include "say.h"
@@ -51,21 +52,6 @@ int option_unknown(const char *command, int c, char **argv)
 	return say_usage(command, "-%c: no such option", optopt);
 }
 
-int option_number(const char *text, uint64_t max, uint64_t *value)
-{
-	char *end;
-	unsigned long long number;
-
-	if (!isdigit((unsigned char)text[0]))
-		return -EINVAL;
-	errno = 0;
-	number = strtoull(text, &end, 10);
-	if (errno || *end || number == 0 || number > max)
-		return -EINVAL;
-	*value = number;
-	return 0;
-}
-
 int option_pid(const char *command, const char *text, pid_t *pid)
 {
 	uint64_t number;
@@ -100,14 +86,10 @@ bad:
 
 static int option_interval(struct track_options *o, const char *text)
 {
-	char *end;
 	double seconds;
 
-	/* strtod() alone would take " 1", "0x1p3", "nan" and "infinity". */
-	if (strspn(text, "0123456789.eE+-") != strlen(text))
-		goto bad;
-	seconds = strtod(text, &end);
-	if (end == text || *end || !(seconds >= MIN_INTERVAL_S && seconds <= MAX_INTERVAL_S))
+	if (!option_seconds(text, &seconds) ||
+	    !(seconds >= MIN_INTERVAL_S && seconds <= MAX_INTERVAL_S))
 		goto bad;
 	o->interval_ns = (uint64_t)(seconds * 1e9 + 0.5);
 	return 0;

@@ -59,9 +59,6 @@ int track_option(struct track_options *o, int c, char **argv);
 /* After the last option: finds the command, checks that there is one target. */
 int track_options_end(struct track_options *o, int argc, char **argv);
 
-/* A number from 1 to @max; returns 0 or -EINVAL. */
-int option_number(const char *text, uint64_t max, uint64_t *value);
-
 /* As 0x1000-0x3000, which /proc/PID/maps has without the 0x.  Returns 0, or STATUS_USAGE
  * after having said what is wrong. */
 int option_range(struct track_options *o, const char *text);

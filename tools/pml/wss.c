@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "number.h"
 #include "options.h"
 #include "plot.h"
 #include "pml.h"
