@@ -15,6 +15,7 @@
 
 #include "pml.h"
 #include "serve.h"
+#include "standard.h"
 #include "wire.h"
 
 enum { OK, FAILED, USAGE };
@@ -113,21 +114,10 @@ static void raise_limit(void)
 	setrlimit(RLIMIT_NOFILE, &files);
 }
 
-/* One that is closed would be the socket's number, and start() puts others in its place. */
-static void open_standard_files(void)
-{
-	int fd;
-
-	do
-		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd >= 0)
-		close(fd);
-}
-
 static int prepare(struct command_line *c)
 {
-	open_standard_files();
+	/* else the socket would get a closed one's number, and start() puts others in its place */
+	standard_hold();
 	raise_limit();
 	if (c->how.backend)
 		return check_backend(c->how.backend);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* standard.c - see standard.h; called by main.c and by pml-host.c. */
+/* standard.c - see standard.h; called by main.c, by pml-host.c, and by pml-criu. */
 #include <fcntl.h>
 #include <unistd.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * standard.h - the numbers of the standard descriptors stay theirs.  The main() of pml,
- * and that of pml-host.
+ * standard.h - the numbers of the standard descriptors stay theirs.  For pml,
+ * pml-host and pml-criu.
  */
 #ifndef PML_TOOL_STANDARD_H
 #define PML_TOOL_STANDARD_H
