@@ -195,26 +195,26 @@ def until_given(machine):
         time.sleep(0.05)
 
 
+def terminate(number, **how):
+    """A run that limits such a machine gets this signal."""
+    with playing(**how) as (folder, machine):
+        process = start(folder, machine, 1000)
+        until_given(machine)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        assert process.returncode == 0 and machine.actual == ALL, machine.given
+
+
 def test_terminated():
     """Terminated, it gives all back."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        with playing() as (folder, machine):
-            process = start(folder, machine, 1000)
-            until_given(machine)
-            process.send_signal(number)
-            process.communicate(timeout=60)
-            assert process.returncode == 0 and machine.actual == ALL, machine.given
+        terminate(number)
 
 
 def test_terminated_meanwhile():
     """Terminated before the monitor has answered, it gives all back too."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        with playing(slow=0.5) as (folder, machine):
-            process = start(folder, machine, 1000)
-            until_given(machine)
-            process.send_signal(number)
-            process.communicate(timeout=60)
-            assert process.returncode == 0 and machine.actual == ALL, machine.given
+        terminate(number, slow=0.5)
 
 
 def test_terminated_in_vain():
