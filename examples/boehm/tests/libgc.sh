@@ -10,7 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../../../tests/lib/tap.sh"
 libraries=$1
 few="gctest hugetest realloc_test middletest staticrootstest subthreadcreate_test"
-few+=" initsecondarythread_test provider_test"
+few+=" initsecondarythread_test provider_test generational_test"
 more="smashtest leaktest threadleaktest threadkey_test test_atomic_ops disclaim_test"
 more+=" disclaim_weakmap_test disclaim_bench"
 
@@ -24,6 +24,14 @@ tap_note "patched: $("$here/../bdwgc/which" "$patched")"
 command -v patchelf >/dev/null || tap_skip_all "there is no patchelf"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
+
+# Called by name.
+# shellcheck disable=SC2317
+starts_early()
+{
+	! LD_LIBRARY_PATH=$stock GC_ENABLE_INCREMENTAL=1 timeout 600 "$patched/generational_test" \
+		>"$scratch/early" && grep -q "although there was room" "$scratch/early"
+}
 
 read -ra tests <<<"$few"
 [ "$2" = few ] || read -ra tests <<<"$few $more"
@@ -44,4 +52,5 @@ for t in "${tests[@]}"; do
 			timeout 600 "$scratch/$t"
 	done
 done
+tap_run "libgc without the patch: generational_test fails" starts_early
 tap_done
