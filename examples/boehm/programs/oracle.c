@@ -64,8 +64,13 @@ static struct value *new_value(struct part *p, uint64_t id)
 	tail->check = boehm_mix(id + 1);
 	v->id = id;
 	v->check = boehm_mix(id);
-	if (p->w->huge && id % 17 == 0) {
-		v->plain = boehm_alloc_atomic(id % 8191 == 0 ? LARGE : 64);
+	if (p->w->plain || (p->w->huge && id % 17 == 0)) {
+		size_t bytes = p->w->huge && id % 8191 == 0 ? LARGE : 64;
+
+		if (p->w->plain)
+			bytes = (size_t)p->w->plain;
+		v->plain = boehm_alloc_atomic(bytes);
+		memset(v->plain, (int)id, bytes);
 		*v->plain = boehm_mix(id + 2);
 		GC_END_STUBBORN_CHANGE(v);
 	}
@@ -252,7 +257,7 @@ static void run(const struct wishes *w)
 static void usage(void)
 {
 	fprintf(stderr,
-		"Usage: boehm-oracle [--chains N] [--length N] [--body N] [--size N] [--writes N] [--threads N] [--forks N]\n"
+		"Usage: boehm-oracle [--chains N] [--length N] [--body N] [--size N] [--plain N] [--writes N] [--threads N] [--forks N]\n"
 		"       [--namespaces] [--exec] [--call] [--need] [--control] [--replace] [--close-all] [--files] [--keep-errno] [--direct] [--unmap] [--huge]\n"
 		"       [--toggle] [--no-descriptors] [--withdraw] [--environment] [--late] [--read-only] [--stay FILE] [--quiet]\n");
 	exit(2);
@@ -260,12 +265,13 @@ static void usage(void)
 
 static void parse(int argc, char **argv, struct wishes *w)
 {
-	enum { CHAINS = 1, LENGTH, BODY, SIZE, WRITES, THREADS, FORKS, EXEC, CALL, NEED, CONTROL, REPLACE, CLOSE_ALL,
+	enum { CHAINS = 1, LENGTH, BODY, SIZE, PLAIN, WRITES, THREADS, FORKS, EXEC, CALL, NEED, CONTROL, REPLACE, CLOSE_ALL,
 	       UNMAP, HUGE_ONES, TOGGLE, QUIET, ENVIRONMENT, WITHDRAW, NO_DESCRIPTORS, STAY, LATE, READ_ONLY,
 	       NAMESPACES, FILES, KEEP_ERRNO, DIRECT };
 	static const struct option options[] = {
 		{ "chains", 1, NULL, CHAINS }, { "length", 1, NULL, LENGTH },
-		{ "body", 1, NULL, BODY }, { "size", 1, NULL, SIZE }, { "writes", 1, NULL, WRITES }, { "threads", 1, NULL, THREADS },
+		{ "body", 1, NULL, BODY }, { "size", 1, NULL, SIZE },
+		{ "plain", 1, NULL, PLAIN }, { "writes", 1, NULL, WRITES }, { "threads", 1, NULL, THREADS },
 		{ "forks", 1, NULL, FORKS }, { "exec", 0, NULL, EXEC }, { "call", 0, NULL, CALL }, { "need", 0, NULL, NEED },
 		{ "control", 0, NULL, CONTROL }, { "replace", 0, NULL, REPLACE },
 		{ "close-all", 0, NULL, CLOSE_ALL }, { "unmap", 0, NULL, UNMAP },
@@ -288,6 +294,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 		case LENGTH: w->length = boehm_number(optarg, 1, 100000); break;
 		case BODY: w->body = boehm_number(optarg, 0, 1000); break;
 		case SIZE: w->size = boehm_number(optarg, sizeof(struct value), LARGE); break;
+		case PLAIN: w->plain = boehm_number(optarg, sizeof(uint64_t), LARGE); break;
 		case WRITES: w->writes = boehm_number(optarg, 1, 1000000000); break;
 		case THREADS: w->threads = boehm_number(optarg, 1, 64); break;
 		case FORKS: w->forks = boehm_number(optarg, 0, 100); break;

@@ -13,6 +13,7 @@ struct wishes {
 	long length;		/* nodes a chain that are written */
 	long body;		/* and nodes behind them that are not */
 	long size;		/* bytes a value */
+	long plain;		/* bytes without pointers that each value has beside it */
 	long writes;		/* a thread */
 	long threads;
 	long forks;		/* a thread's share: children that go on by themselves */
