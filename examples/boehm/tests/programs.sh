@@ -11,6 +11,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/lib/tap.sh
 . "$here/../../../tests/lib/tap.sh"
 programs=$1 libraries=$2
+# tests/long/boehm puts patchelf there for a guest
+PATH=$PATH:$programs
 scripts=$here/../scripts
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
