@@ -35,6 +35,7 @@ static struct {
 	bool feed;
 	void (*before_first)(void);
 	bool fed;		/* since roots were pushed last */
+	GC_word seen;		/* collections that had ended when events came last */
 	uint64_t stopped_at;
 	uint64_t marking_at;
 	uint64_t collect_here;	/* within this marking */
@@ -131,7 +132,6 @@ static void push_instead(void)
 	size_t n;
 	bool known;
 
-	hook.stats.bypassed++;
 	if (pml_gc_heap_find(&parts, &n))
 		refuse("pml: libpml-gc: the event hook was replaced and /proc/self/maps cannot be read; have the new hook call the old one\n");
 	known = pml_gc_provider.read(NULL, parts, n, push_dirty, NULL) == 0;
@@ -142,7 +142,9 @@ static void push_instead(void)
 
 /*
  * Where marking overflows its stack, libgc pushes the roots a second time in one stop.
- * A stop whose beginning was seen has had its event.
+ * A stop whose beginning was seen has had its event.  After a stop that was abandoned
+ * libgc marks on while the world runs, and there the second time looks as if the event
+ * had not come: then more is pushed than need be.
  */
 static void GC_CALLBACK on_roots(void)
 {
@@ -154,6 +156,12 @@ static void GC_CALLBACK on_roots(void)
 	errno = saved;
 	if (hook.next_roots)
 		hook.next_roots();
+}
+
+/* Collections that ended without an event: libgc counts them too. */
+static uint64_t unseen(void)
+{
+	return hook.feed && !hook.stopped_at ? GC_get_gc_no() - hook.seen : 0;
 }
 
 static void marking_began(void)
@@ -179,6 +187,7 @@ static void world_goes_on(void)
 	add_time(&hook.stats.stopped, now - hook.stopped_at, first);
 	hook.stats.stops++;
 	hook.stopped_at = 0;
+	hook.seen = GC_get_gc_no();
 }
 
 /* It is part of an allocation, after which errno should be as before. */
@@ -197,6 +206,7 @@ static void GC_CALLBACK on_event(GC_EventType event)
 		}
 		if (hook.feed)
 			pml_gc_provider.prepare(NULL);
+		hook.stats.bypassed += unseen();
 		hook.stopped_at = pml_gc_now();
 		break;
 	case GC_EVENT_MARK_START:
@@ -235,10 +245,13 @@ void pml_gc_hook_remove(void)
 
 void pml_gc_hook_feed(bool on)
 {
+	if (on)
+		hook.seen = GC_get_gc_no();
 	hook.feed = on;
 }
 
 void pml_gc_hook_stats(struct pml_gc_stats *s)
 {
 	*s = hook.stats;
+	s->bypassed += unseen();
 }

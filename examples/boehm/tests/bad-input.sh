@@ -117,6 +117,24 @@ long_chains()
 	[[ $got == *"bypassed 0"* ]]
 }
 
+# libgc then marks on while the world runs, and begins anew there.
+# shellcheck disable=SC2317
+abandoned()
+{
+	GC_PAUSE_TIME_TARGET=1 "$@"
+}
+
+# bypassed_is_counted: the hook is replaced after the oracle's first collections.
+# shellcheck disable=SC2317
+bypassed_is_counted()
+{
+	local got
+
+	got=$("$oracle" --need --replace "$@")
+	echo "$got"
+	[[ $got == *"bypassed "[1-9]* ]]
+}
+
 "$oracle" --need --chains 10 --writes 10 --quiet ||
 	tap_skip_all "no back-end of libpml works here"
 tap_run "all descriptors closed, others in their place" "$oracle" --close-all --huge
@@ -135,6 +153,7 @@ else
 fi
 tap_run "another event hook is set later, and calls nobody" "$oracle" --replace --huge
 tap_run "the same with threads and children" "$oracle" --replace --threads 3 --forks 1
+tap_run "... and the statistics count the stops" bypassed_is_counted
 tap_run "the heap is unmapped and mapped again" \
 	env GC_UNMAP_THRESHOLD=1 "$oracle" --unmap --huge
 tap_run "GC_disable() and GC_enable()" "$oracle" --toggle
@@ -164,6 +183,7 @@ else
 fi
 tap_run "the environment is lost before GC_INIT, and libgc asked after it" "$oracle" --late
 tap_run "marking overflows its stack" long_chains
+tap_run "the same after stops that were abandoned" abandoned long_chains
 tap_run "no back-end of that name: refused in words" \
 	refused env PML_BACKEND=nonsense "$oracle" --chains 10 --writes 10
 tap_run "... and the program runs with libgc alone" env PML_BACKEND=nonsense "$oracle"
