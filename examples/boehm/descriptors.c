@@ -21,7 +21,7 @@ void pml_gc_descriptors_now(struct pml_gc_open *open)
 	}
 }
 
-static bool is_anonymous_of_ours(int fd)
+static bool is_anonymous(int fd, const char *name)
 {
 	char path[32], link[64];
 	ssize_t n;
@@ -31,8 +31,12 @@ static bool is_anonymous_of_ours(int fd)
 	if (n < 0)
 		return false;
 	link[n] = '\0';
-	return strcmp(link, "anon_inode:[userfaultfd]") == 0 ||
-	       strcmp(link, "anon_inode:[eventfd]") == 0;
+	return strcmp(link, name) == 0;
+}
+
+static bool is_userfaultfd(int fd)
+{
+	return is_anonymous(fd, "anon_inode:[userfaultfd]");
 }
 
 /* Whether a back-end may have opened it: files of /proc, userfaultfds, an eventfd, the
@@ -47,7 +51,8 @@ static bool is_a_trackers(int fd, const struct stat *st)
 	if (fstatfs(fd, &fs))
 		return false;
 	return fs.f_type == PROC_SUPER_MAGIC ||
-	       (fs.f_type == ANON_INODE_FS_MAGIC && is_anonymous_of_ours(fd));
+	       (fs.f_type == ANON_INODE_FS_MAGIC &&
+		(is_userfaultfd(fd) || is_anonymous(fd, "anon_inode:[eventfd]")));
 }
 
 void pml_gc_descriptors_since(struct pml_gc_descriptors *d, const struct pml_gc_open *before)
@@ -65,20 +70,32 @@ void pml_gc_descriptors_since(struct pml_gc_descriptors *d, const struct pml_gc_
 			d->unknown = true;
 			return;
 		}
-		d->list[d->n++] = (struct pml_gc_descriptor){ fd, st.st_dev, st.st_ino };
+		d->list[d->n++] = (struct pml_gc_descriptor){
+			.fd = fd, .dev = st.st_dev, .ino = st.st_ino, .holds = is_userfaultfd(fd),
+		};
 	}
 	/* beyond the numbers that are looked at */
 	d->unknown = d->n == 0;
 }
 
+static bool is_same(const struct pml_gc_descriptor *d)
+{
+	struct stat st;
+
+	return fstat(d->fd, &st) == 0 && st.st_dev == d->dev && st.st_ino == d->ino;
+}
+
 bool pml_gc_descriptors_same(const struct pml_gc_descriptors *d)
 {
-	for (unsigned int i = 0; i < d->n; i++) {
-		struct stat st;
-
-		if (fstat(d->list[i].fd, &st) || st.st_dev != d->list[i].dev ||
-		    st.st_ino != d->list[i].ino)
+	for (unsigned int i = 0; i < d->n; i++)
+		if (!is_same(d->list + i))
 			return false;
-	}
 	return true;
+}
+
+void pml_gc_descriptors_let_go(const struct pml_gc_descriptors *d)
+{
+	for (unsigned int i = 0; i < d->n; i++)
+		if (d->list[i].holds && is_same(d->list + i) && is_userfaultfd(d->list[i].fd))
+			close(d->list[i].fd);
 }

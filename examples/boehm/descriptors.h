@@ -17,6 +17,7 @@ struct pml_gc_descriptor {
 	int fd;
 	uint64_t dev;
 	uint64_t ino;
+	bool holds;		/* memory: a userfaultfd, which nobody else can watch then */
 };
 
 struct pml_gc_descriptors {
@@ -36,5 +37,8 @@ void pml_gc_descriptors_now(struct pml_gc_open *open);
 void pml_gc_descriptors_since(struct pml_gc_descriptors *d, const struct pml_gc_open *before);
 /* Whether all that are known still are what they were. */
 bool pml_gc_descriptors_same(const struct pml_gc_descriptors *d);
+/* Of a tracker that has lost some of them: closes what holds memory and still is what
+ * it was.  The others stay: one may be a file that a thread opened meanwhile. */
+void pml_gc_descriptors_let_go(const struct pml_gc_descriptors *d);
 
 #endif /* PML_GC_DESCRIPTORS_H */

@@ -98,6 +98,9 @@ static void drop(void)
 	if (tracker.pml && !tracker.descriptors.unknown && !child_passes_for_parent() &&
 	    pml_gc_descriptors_same(&tracker.descriptors))
 		pml_close(tracker.pml);
+	else if (tracker.pml)
+		pml_gc_descriptors_let_go(&tracker.descriptors);
+	tracker.descriptors.n = 0;
 	tracker.pml = NULL;
 }
 

@@ -24,6 +24,7 @@ struct wishes {
 	bool control;		/* take the hooks away: objects must be lost */
 	bool replace;		/* set another event hook, which calls nobody */
 	bool close_all;		/* close all descriptors, and open others, now and then */
+	bool close_some;	/* close all but the userfaultfds, once */
 	bool files;		/* close all once; a thread opens and closes others all the time */
 	bool keep_errno;	/* collections that change errno are mistakes */
 	bool direct;		/* a file is open for direct I/O */
@@ -48,9 +49,9 @@ void bad_errno(void);
 unsigned long bad_errno_changes(void);
 /* For --direct; false if no such file can be opened here. */
 bool bad_direct(void);
-/* For --files: the thread; and, at the end, whether tracking began anew more often than
- * descriptors were lost. */
+/* For --files: the thread. */
 void bad_files(void);
+/* How much more often tracking began anew than descriptors were lost. */
 unsigned long bad_restarts(void);
 /* Allocates until the world was stopped twice: what was lost is somebody else's then. */
 void bad_collect(void);

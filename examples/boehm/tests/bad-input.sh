@@ -139,6 +139,7 @@ bypassed_is_counted()
 	tap_skip_all "no back-end of libpml works here"
 tap_run "all descriptors closed, others in their place" "$oracle" --close-all --huge
 tap_run "the same with threads" "$oracle" --close-all --threads 4
+tap_run "all descriptors closed but a userfaultfd" "$oracle" --need --close-some
 tap_run "all closed once, while a thread opens and closes others" \
 	"$oracle" --need --files --writes 600000
 tap_run "forked children collect by themselves" "$oracle" --forks 3 --threads 2
