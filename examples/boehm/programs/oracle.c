@@ -330,7 +330,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 int main(int argc, char **argv)
 {
 	struct pml_gc_stats s = { .size = sizeof(s) };
-	unsigned long lost = 0;
+	unsigned long lost = 0, taken;
 	struct wishes w;
 
 	parse(argc, argv, &w);
@@ -378,6 +378,11 @@ int main(int argc, char **argv)
 		printf("LOST %lu\n", lost);
 	if (bad_errno_changes()) {
 		printf("errno changed %lu times\n", bad_errno_changes());
+		return 1;
+	}
+	taken = bad_files_taken();
+	if (taken) {
+		printf("%lu files of the program's were closed\n", taken);
 		return 1;
 	}
 	if ((w.files || w.close_some) && bad_restarts()) {

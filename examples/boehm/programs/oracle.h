@@ -53,6 +53,8 @@ bool bad_direct(void);
 void bad_files(void);
 /* How much more often tracking began anew than descriptors were lost. */
 unsigned long bad_restarts(void);
+/* How many files, opened after all were closed, are not what they were any more. */
+unsigned long bad_files_taken(void);
 /* Allocates until the world was stopped twice: what was lost is somebody else's then. */
 void bad_collect(void);
 /* fork(); the child is the first of a new pid namespace. */

@@ -16,12 +16,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define LARGE_BLOCK ((size_t)4 << 20)
 #define HIGH 500		/* a descriptor that nobody else is given */
 #define MANY 16
+#define FILES 12
 #define TURNS 30u
 #define GARBAGE 32	/* bytes: as a value's tail */
 #define AT_ONCE 128
@@ -54,14 +56,42 @@ void bad_before_writes(const struct wishes *w)
 		GC_set_push_other_roots(roots_before);
 }
 
+/* The files that the program has opened after it closed all. */
+static int files[FILES];
+static ino_t inodes[FILES];
+static unsigned long taken;
+
+static ino_t inode_of(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 ? st.st_ino : 0;
+}
+
+static void look_for_files(void)
+{
+	for (unsigned int i = 0; i < FILES && inodes[i]; i++)
+		taken += inode_of(files[i]) != inodes[i];
+}
+
+unsigned long bad_files_taken(void)
+{
+	look_for_files();
+	return taken;
+}
+
 /* All are closed; whoever opens next gets the numbers. */
 static void close_all(void)
 {
+	look_for_files();
 	closed++;
 	closefrom(3);
-	for (int i = 0; i < 12; i++)
-		if (open(i % 2 ? "/dev/zero" : "/proc/self/exe", O_RDONLY) < 0)
+	for (int i = 0; i < FILES; i++) {
+		files[i] = open(i % 2 ? "/dev/zero" : "/proc/self/exe", O_RDONLY);
+		if (files[i] < 0)
 			boehm_fail("oracle", "no descriptor to be had");
+		inodes[i] = inode_of(files[i]);
+	}
 }
 
 static bool is_userfaultfd(int fd)

@@ -35,6 +35,20 @@ few_descriptors()
 	exec "$oracle" --writes 10
 }
 
+# uffd-sync has a thread, which must not take the program's files for its own,
+# whichever of them has which number.
+# shellcheck disable=SC2317
+leaves_files()
+{
+	timeout 100 "$oracle" "$@" 3<&- && timeout 100 "$oracle" "$@" 3</dev/null
+}
+
+# shellcheck disable=SC2317
+with_thread()
+{
+	PML_BACKEND=uffd-sync "$@"
+}
+
 # Root without the one capability that uffd-sync needs, where others have no right to it
 # either.
 readonly without=(setpriv --bounding-set -sys_ptrace --inh-caps -sys_ptrace)
@@ -139,6 +153,9 @@ bypassed_is_counted()
 	tap_skip_all "no back-end of libpml works here"
 tap_run "all descriptors closed, others in their place" "$oracle" --close-all --huge
 tap_run "the same with threads" "$oracle" --close-all --threads 4
+tap_run "the files that are opened then stay open" leaves_files --close-all
+tap_run "... also with a back-end that has a thread" \
+	with_thread leaves_files --close-all
 tap_run "all descriptors closed but a userfaultfd" "$oracle" --need --close-some
 tap_run "all closed once, while a thread opens and closes others" \
 	"$oracle" --need --files --writes 600000

@@ -48,6 +48,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -59,8 +60,14 @@
  * that is watched, and the thread would wait for itself. */
 #define PLAIN __attribute__((no_sanitize("address", "thread", "undefined")))
 
+struct file {
+	dev_t dev;
+	ino_t ino;
+};
+
 /* What the thread writes: never protected. */
 struct handler {
+	struct file uffd_file;
 	atomic_int runs;	/* it is past its beginning, which may write anywhere */
 	int uffd;
 	int quit;
@@ -113,6 +120,15 @@ PLAIN static void let_go(struct handler *h, uint64_t addr)
 	}
 }
 
+/* The program may have closed all descriptors, and have others with their numbers: those
+ * are not to be read, nor closed. */
+PLAIN static bool is_still(int fd, const struct file *f)
+{
+	struct stat st;
+
+	return syscall(SYS_fstat, fd, &st) == 0 && st.st_dev == f->dev && st.st_ino == f->ino;
+}
+
 /* Lets everybody go on who waits now. */
 PLAIN static void let_all_go(struct handler *h)
 {
@@ -139,6 +155,8 @@ PLAIN static void *serve(void *arg)
 		};
 
 		syscall(SYS_ppoll, fds, 2, NULL, NULL, 0);
+		if (!is_still(h->uffd, &h->uffd_file))
+			return NULL;
 		let_all_go(h);
 		/* Nobody else may close it: whatever a thread does in between, the end
 		 * of this one too, may touch memory that is protected until then. */
@@ -549,6 +567,7 @@ static void sync_detach(struct pml_proc *p)
 static int set_up(struct pml_proc *p, struct sync *s)
 {
 	struct handler *h;
+	struct stat st;
 	int err = pml_buf_reserve(p->pool, &s->shared, sizeof(*h));
 
 	if (err)
@@ -567,6 +586,9 @@ static int set_up(struct pml_proc *p, struct sync *s)
 	h->uffd = make_userfaultfd();
 	if (h->uffd < 0)
 		return h->uffd;
+	if (fstat(h->uffd, &st))
+		return -errno;
+	h->uffd_file = (struct file){ st.st_dev, st.st_ino };
 	h->quit = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (h->quit < 0)
 		return -errno;
