@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "descriptors.h"
 
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
@@ -98,4 +99,27 @@ void pml_gc_descriptors_let_go(const struct pml_gc_descriptors *d)
 	for (unsigned int i = 0; i < d->n; i++)
 		if (d->list[i].holds && is_same(d->list + i) && is_userfaultfd(d->list[i].fd))
 			close(d->list[i].fd);
+}
+
+static struct pml_gc_descriptor *some_other(struct pml_gc_descriptors *d)
+{
+	for (unsigned int i = 0; i < d->n; i++)
+		if (!d->list[i].holds && is_same(d->list + i))
+			return d->list + i;
+	return NULL;
+}
+
+void pml_gc_descriptors_forked(struct pml_gc_descriptors *d)
+{
+	const struct pml_gc_descriptor *other = some_other(d);
+
+	for (unsigned int i = 0; i < d->n && other; i++) {
+		struct pml_gc_descriptor *own = d->list + i;
+
+		if (!own->holds || !is_same(own) || dup3(other->fd, own->fd, O_CLOEXEC) < 0)
+			continue;
+		own->dev = other->dev;
+		own->ino = other->ino;
+		own->holds = false;
+	}
 }

@@ -40,5 +40,8 @@ bool pml_gc_descriptors_same(const struct pml_gc_descriptors *d);
 /* Of a tracker that has lost some of them: closes what holds memory and still is what
  * it was.  The others stay: one may be a file that a thread opened meanwhile. */
 void pml_gc_descriptors_let_go(const struct pml_gc_descriptors *d);
+/* In a forked child: what holds its parent's memory is another file's number from now
+ * on, and the list says so.  No malloc, no lock. */
+void pml_gc_descriptors_forked(struct pml_gc_descriptors *d);
 
 #endif /* PML_GC_DESCRIPTORS_H */

@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <pml.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,8 +141,23 @@ static int begin(char *words, size_t size)
 	return 0;
 }
 
+/* A child that never collects would hold the parent's userfaultfd: were the parent's
+ * closed, nobody could have the memory, nor let those go on who write to it. */
+static void forked(void)
+{
+	int saved = errno;
+
+	pml_gc_descriptors_forked(&tracker.descriptors);
+	errno = saved;
+}
+
 int pml_gc_tracker_open(char *words, size_t size)
 {
+	static bool told;
+
+	/* without it forked children are as they would be */
+	if (!told)
+		told = pthread_atfork(NULL, NULL, forked) == 0;
 	tracker.closed = false;
 	return begin(words, size);
 }

@@ -258,7 +258,7 @@ static void usage(void)
 {
 	fprintf(stderr,
 		"Usage: boehm-oracle [--chains N] [--length N] [--body N] [--size N] [--plain N] [--writes N] [--threads N] [--forks N]\n"
-		"       [--namespaces] [--exec] [--call] [--need] [--control] [--replace] [--close-all] [--close-some] [--files] [--keep-errno] [--direct] [--unmap] [--huge]\n"
+		"       [--namespaces] [--exec] [--call] [--need] [--control] [--replace] [--close-all] [--close-some] [--bystander] [--files] [--keep-errno] [--direct] [--unmap] [--huge]\n"
 		"       [--toggle] [--no-descriptors] [--withdraw] [--environment] [--late] [--read-only] [--stay FILE] [--quiet]\n");
 	exit(2);
 }
@@ -267,7 +267,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 {
 	enum { CHAINS = 1, LENGTH, BODY, SIZE, PLAIN, WRITES, THREADS, FORKS, EXEC, CALL, NEED, CONTROL, REPLACE, CLOSE_ALL,
 	       UNMAP, HUGE_ONES, TOGGLE, QUIET, ENVIRONMENT, WITHDRAW, NO_DESCRIPTORS, STAY, LATE, READ_ONLY,
-	       NAMESPACES, FILES, KEEP_ERRNO, DIRECT, CLOSE_SOME };
+	       NAMESPACES, FILES, KEEP_ERRNO, DIRECT, CLOSE_SOME, BYSTANDER };
 	static const struct option options[] = {
 		{ "chains", 1, NULL, CHAINS }, { "length", 1, NULL, LENGTH },
 		{ "body", 1, NULL, BODY }, { "size", 1, NULL, SIZE },
@@ -282,7 +282,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 		{ "late", 0, NULL, LATE }, { "read-only", 0, NULL, READ_ONLY },
 		{ "namespaces", 0, NULL, NAMESPACES }, { "files", 0, NULL, FILES },
 		{ "keep-errno", 0, NULL, KEEP_ERRNO }, { "direct", 0, NULL, DIRECT },
-		{ "close-some", 0, NULL, CLOSE_SOME },
+		{ "close-some", 0, NULL, CLOSE_SOME }, { "bystander", 0, NULL, BYSTANDER },
 		{ NULL, 0, NULL, 0 },
 	};
 	int o;
@@ -317,6 +317,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 		case NAMESPACES: w->namespaces = true; break;
 		case FILES: w->files = true; break;
 		case CLOSE_SOME: w->close_some = true; break;
+		case BYSTANDER: w->bystander = true; break;
 		case KEEP_ERRNO: w->keep_errno = true; break;
 		case DIRECT: w->direct = true; break;
 		case READ_ONLY: w->read_only = true; break;
@@ -385,7 +386,7 @@ int main(int argc, char **argv)
 		printf("%lu files of the program's were closed\n", taken);
 		return 1;
 	}
-	if ((w.files || w.close_some) && bad_restarts()) {
+	if ((w.files || w.close_some || w.bystander) && bad_restarts()) {
 		printf("tracking began anew %lu times without need\n", bad_restarts());
 		return 1;
 	}

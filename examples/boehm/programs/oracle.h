@@ -25,6 +25,7 @@ struct wishes {
 	bool replace;		/* set another event hook, which calls nobody */
 	bool close_all;		/* close all descriptors, and open others, now and then */
 	bool close_some;	/* close all but the userfaultfds, once */
+	bool bystander;		/* a forked child lives on, and does nothing */
 	bool files;		/* close all once; a thread opens and closes others all the time */
 	bool keep_errno;	/* collections that change errno are mistakes */
 	bool direct;		/* a file is open for direct I/O */

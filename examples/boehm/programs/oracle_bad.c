@@ -13,9 +13,11 @@
 #include <gc/gc_mark.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -46,10 +48,25 @@ static void remember(void)
 
 static void (*const early)(void) __attribute__((used, section(".preinit_array"))) = remember;
 
+static void leave_a_child(void)
+{
+	pid_t parent = getpid(), pid = fork();
+
+	if (pid < 0)
+		boehm_fail("fork", "the system refuses");
+	if (pid)
+		return;
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent)
+		pause();
+	_exit(0);
+}
+
 void bad_before_writes(const struct wishes *w)
 {
 	/* from here on, what is old is known to the collector */
 	GC_gcollect();
+	if (w->bystander)
+		leave_a_child();
 	if (w->replace || w->control)
 		GC_set_on_collection_event(no_event);
 	if (w->control)

@@ -157,6 +157,10 @@ tap_run "the files that are opened then stay open" leaves_files --close-all
 tap_run "... also with a back-end that has a thread" \
 	with_thread leaves_files --close-all
 tap_run "all descriptors closed but a userfaultfd" "$oracle" --need --close-some
+tap_run "all closed, and a forked child that does nothing lives on" \
+	timeout "${PML_BOEHM_LIMIT:-100}" "$oracle" --need --close-all --bystander
+tap_run "... also with a back-end that has a thread" \
+	with_thread timeout "${PML_BOEHM_LIMIT:-100}" "$oracle" --close-all --bystander
 tap_run "all closed once, while a thread opens and closes others" \
 	"$oracle" --need --files --writes 600000
 tap_run "forked children collect by themselves" "$oracle" --forks 3 --threads 2
