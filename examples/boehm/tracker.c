@@ -30,6 +30,8 @@
 
 /* A program that keeps on taking our descriptors away is not fought with. */
 #define MAX_RESTARTS 64
+/* Nor is what cannot be had asked for at every stop for ever. */
+#define SOME_STOPS 16
 
 static struct {
 	struct pml *pml;
@@ -38,6 +40,7 @@ static struct {
 	bool closed;
 	uint64_t restarts;
 	unsigned int lost;	/* how often by this process, which has not forked */
+	unsigned int failed;	/* stops since in which none could be opened */
 	uint64_t pages;
 	uint64_t doubted;
 	int doubt;		/* enum pml_reason */
@@ -173,6 +176,12 @@ static bool usable(void)
 	return tracker.pml && !tracker.broken && pml_gc_process_is(&tracker.owner);
 }
 
+/* Descriptors or memory that are short now may not be so later. */
+static bool is_time_to_try(void)
+{
+	return tracker.failed < MAX_RESTARTS || tracker.failed % SOME_STOPS == 0;
+}
+
 /* Before the world is stopped: what was lost is opened anew here, where malloc
  * and locks are still allowed. */
 static void GC_CALLBACK prepare(void *client_data)
@@ -188,10 +197,14 @@ static void GC_CALLBACK prepare(void *client_data)
 	if (tracker.lost >= MAX_RESTARTS)
 		return;
 	drop();
-	tracker.lost++;
-	tracker.restarts++;
 	/* not now: all is dirty until it works */
-	begin(words, sizeof(words));
+	if (!is_time_to_try() || begin(words, sizeof(words))) {
+		tracker.failed++;
+	} else {
+		tracker.failed = 0;
+		tracker.lost++;
+		tracker.restarts++;
+	}
 	errno = saved;
 }
 

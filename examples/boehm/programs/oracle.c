@@ -259,7 +259,7 @@ static void usage(void)
 	fprintf(stderr,
 		"Usage: boehm-oracle [--chains N] [--length N] [--body N] [--size N] [--plain N] [--writes N] [--threads N] [--forks N]\n"
 		"       [--namespaces] [--exec] [--call] [--need] [--control] [--replace] [--close-all] [--close-some] [--bystander] [--files] [--keep-errno] [--direct] [--unmap] [--huge]\n"
-		"       [--toggle] [--no-descriptors] [--withdraw] [--environment] [--late] [--read-only] [--stay FILE] [--quiet]\n");
+		"       [--toggle] [--no-descriptors] [--run-out] [--withdraw] [--environment] [--late] [--read-only] [--stay FILE] [--quiet]\n");
 	exit(2);
 }
 
@@ -267,7 +267,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 {
 	enum { CHAINS = 1, LENGTH, BODY, SIZE, PLAIN, WRITES, THREADS, FORKS, EXEC, CALL, NEED, CONTROL, REPLACE, CLOSE_ALL,
 	       UNMAP, HUGE_ONES, TOGGLE, QUIET, ENVIRONMENT, WITHDRAW, NO_DESCRIPTORS, STAY, LATE, READ_ONLY,
-	       NAMESPACES, FILES, KEEP_ERRNO, DIRECT, CLOSE_SOME, BYSTANDER };
+	       NAMESPACES, FILES, KEEP_ERRNO, DIRECT, CLOSE_SOME, BYSTANDER, RUN_OUT };
 	static const struct option options[] = {
 		{ "chains", 1, NULL, CHAINS }, { "length", 1, NULL, LENGTH },
 		{ "body", 1, NULL, BODY }, { "size", 1, NULL, SIZE },
@@ -283,6 +283,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 		{ "namespaces", 0, NULL, NAMESPACES }, { "files", 0, NULL, FILES },
 		{ "keep-errno", 0, NULL, KEEP_ERRNO }, { "direct", 0, NULL, DIRECT },
 		{ "close-some", 0, NULL, CLOSE_SOME }, { "bystander", 0, NULL, BYSTANDER },
+		{ "run-out", 0, NULL, RUN_OUT },
 		{ NULL, 0, NULL, 0 },
 	};
 	int o;
@@ -318,6 +319,7 @@ static void parse(int argc, char **argv, struct wishes *w)
 		case FILES: w->files = true; break;
 		case CLOSE_SOME: w->close_some = true; break;
 		case BYSTANDER: w->bystander = true; break;
+		case RUN_OUT: w->run_out = true; break;
 		case KEEP_ERRNO: w->keep_errno = true; break;
 		case DIRECT: w->direct = true; break;
 		case READ_ONLY: w->read_only = true; break;
@@ -386,7 +388,11 @@ int main(int argc, char **argv)
 		printf("%lu files of the program's were closed\n", taken);
 		return 1;
 	}
-	if ((w.files || w.close_some || w.bystander) && bad_restarts()) {
+	if (bad_gave_up()) {
+		printf("tracking did not go on\n");
+		return 1;
+	}
+	if ((w.files || w.close_some || w.bystander || w.run_out) && bad_restarts()) {
 		printf("tracking began anew %lu times without need\n", bad_restarts());
 		return 1;
 	}

@@ -33,6 +33,7 @@ struct wishes {
 	bool huge;		/* some objects are large, some hold no pointers */
 	bool toggle;		/* GC_disable() and GC_enable() */
 	bool no_descriptors;	/* leave no descriptor free */
+	bool run_out;		/* lose all, and have none for many collections */
 	bool withdraw;		/* GC_set_manual_vdb_allowed(0) before GC_INIT() */
 	bool read_only;		/* heap that is read-only while it is collected */
 	bool late;		/* lose the environment, and ask libgc after GC_INIT() */
@@ -56,6 +57,8 @@ void bad_files(void);
 unsigned long bad_restarts(void);
 /* How many files, opened after all were closed, are not what they were any more. */
 unsigned long bad_files_taken(void);
+/* For --run-out: whether tracking did not go on when descriptors could be had again. */
+bool bad_gave_up(void);
 /* Allocates until the world was stopped twice: what was lost is somebody else's then. */
 void bad_collect(void);
 /* fork(); the child is the first of a new pid namespace. */

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -135,6 +136,49 @@ static void take_all_descriptors(void)
 		;
 }
 
+static bool gave_up;
+
+bool bad_gave_up(void)
+{
+	return gave_up;
+}
+
+static uint64_t all_dirty_so_far(void)
+{
+	struct pml_gc_stats s = { .size = sizeof(s) };
+
+	pml_gc_get_stats(&s);
+	return s.all_dirty;
+}
+
+static void collect_often(int times)
+{
+	for (int i = 0; i < times; i++)
+		GC_gcollect();
+}
+
+static void run_out(void)
+{
+	struct rlimit before, none;
+	uint64_t all_dirty;
+
+	close_all();
+	/* the loss is noticed here, and nothing can be opened from then on */
+	collect_often(1);
+	if (getrlimit(RLIMIT_NOFILE, &before))
+		boehm_fail("oracle", "no limits to be had");
+	none = (struct rlimit){ 3, before.rlim_max };
+	if (setrlimit(RLIMIT_NOFILE, &none))
+		boehm_fail("oracle", "the limit is refused");
+	collect_often(100);
+	if (setrlimit(RLIMIT_NOFILE, &before))
+		boehm_fail("oracle", "the limit is refused");
+	collect_often(20);
+	all_dirty = all_dirty_so_far();
+	collect_often(2);
+	gave_up = all_dirty_so_far() > all_dirty;
+}
+
 static void large_garbage(void)
 {
 	for (int i = 0; i < 16; i++) {
@@ -245,6 +289,8 @@ unsigned long bad_now_and_then(const struct wishes *w, unsigned long turn)
 		close_all();
 	if (w->close_some && turn == 3)
 		close_some();
+	if (w->run_out && turn == 3)
+		run_out();
 	if (w->no_descriptors && turn == 4)
 		take_all_descriptors();
 	if (w->unmap && turn % 16 == 5)

@@ -221,6 +221,8 @@ fi
 tap_run "no descriptor to be had: refused in words" \
 	refused few_descriptors
 tap_run "descriptors run out later: no object is lost" "$oracle" --forks 1 --no-descriptors
+tap_run "they run out for a hundred collections, and tracking goes on when they are back" \
+	"$oracle" --need --run-out --chains 1000
 tap_run "GC_DISABLE_INCREMENTAL is respected" env GC_DISABLE_INCREMENTAL=1 "$oracle"
 tap_run "the environment is as it was" environment_is_clean
 tap_done
