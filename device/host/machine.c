@@ -132,6 +132,26 @@ static int wait_for_statistics(struct machine *m)
 
 /* ---- what is to be given back ---- */
 
+/* Who ends removes its note: what was opened just before that is nobody's note any more, and
+ * what is written there is lost. */
+static int lock_note(struct machine *m)
+{
+	struct stat st;
+
+	for (;;) {
+		m->note = open(m->note_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (m->note < 0)
+			return -errno;
+		if (flock(m->note, LOCK_EX | LOCK_NB))
+			return -EBUSY;
+		if (fstat(m->note, &st))
+			return -errno;
+		if (st.st_nlink)
+			return 0;
+		close(m->note);
+	}
+}
+
 static int open_note(struct machine *m, const char *monitor)
 {
 	const char *folder = getenv("PML_BALLOONS_DIR");
@@ -143,10 +163,7 @@ static int open_note(struct machine *m, const char *monitor)
 		return -errno;
 	snprintf(m->note_path, sizeof(m->note_path), "%s/%jx-%jx", folder, (uintmax_t)st.st_dev,
 		 (uintmax_t)st.st_ino);
-	m->note = open(m->note_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (m->note < 0)
-		return -errno;
-	return flock(m->note, LOCK_EX | LOCK_NB) ? -EBUSY : 0;
+	return lock_note(m);
 }
 
 /* A note without its owner is of a run that was killed. */

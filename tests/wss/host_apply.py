@@ -17,6 +17,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import front_end  # noqa: E402  # pylint: disable=wrong-import-position
+import lease  # noqa: E402  # pylint: disable=wrong-import-position
 import tap  # noqa: E402  # pylint: disable=wrong-import-position
 
 HOST = sys.argv[1]
@@ -314,6 +315,25 @@ def test_killed_and_refused():
         process = start(folder, machine, 1)
         _, err = process.communicate(timeout=60)
         assert "1024 MiB again" in err and machine.actual == ALL, err
+
+
+def test_begun_at_an_end():
+    """Begun in the moment that another run ended and killed later, all is given back too."""
+    with playing() as (folder, machine):
+        monitor = os.stat(machine.path)
+        note = f"{folder}/notes/{monitor.st_dev:x}-{monitor.st_ino:x}"
+        os.mkdir(folder + "/notes")
+        with lease.held_up(note, f"{ALL}\n") as opening:
+            process = start(folder, machine, 1000)
+            assert opening.wait(60), "it has not opened the other's note"
+            os.unlink(note)
+        until_given(machine)
+        process.kill()
+        process.communicate(timeout=60)
+        assert machine.actual < ALL
+        process = start(folder, machine, 1)
+        _, err = process.communicate(timeout=60)
+        assert "1024 MiB again" in err and machine.actual == ALL, (err, machine.given)
 
 
 def test_two():
