@@ -8,7 +8,10 @@ import signal
 import sys
 import tempfile
 
-from harness import PAGE, Tracker, check, check_message, main, run
+from harness import PAGE, PATIENCE, Tracker, check, check_message, main, run
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import lease  # noqa: E402  # pylint: disable=wrong-import-position
 
 MIB = 1 << 20
 CURRENT = 200 * MIB
@@ -157,6 +160,30 @@ def test_not_put_back():
             check_message(err, it.path, "could not be put back", str(300 * MIB))
         os.rename(path + ".away", path)
         check(it.high() != str(300 * MIB), "it was put back: this proves nothing")
+        result = run("wss", *other.options("-n", 1))
+        check(result.returncode == 0, result.stderr)
+        check(it.high() == str(300 * MIB), it.high())
+
+
+def test_ended_meanwhile():
+    """A start beside the end of a run and the begin of the next leaves that one's limit alone."""
+    with group() as it, group() as other:
+        it.put("memory.high", f"{300 * MIB}\n")
+        st = os.stat(it.path)
+        note = os.path.join(os.environ["PML_LIMITS_DIR"], f"{st.st_dev:x}-{st.st_ino:x}")
+        with contextlib.ExitStack() as stack:
+            with lease.held_up(note, f"{300 * MIB:<31}\n{it.path}\n") as opening:
+                beside = stack.enter_context(Tracker(*other.options("-n", 1), command="wss"))
+                check(opening.wait(PATIENCE), "it has not opened the note")
+                # that run ends
+                os.unlink(note)
+                tracker = stack.enter_context(Tracker(*it.options(), command="wss"))
+                until(tracker, limited)
+            _, err = beside.end()
+            check("killed" not in err, err)
+            tracker.popen.kill()
+            tracker.popen.wait()
+        check(it.high() != str(300 * MIB), "it was not left limited")
         result = run("wss", *other.options("-n", 1))
         check(result.returncode == 0, result.stderr)
         check(it.high() == str(300 * MIB), it.high())

@@ -138,16 +138,18 @@ static bool put_back(const char *note_path, char *text)
 	return rc == 0;
 }
 
-/* Puts back what a note says, if nobody holds it any more. */
+/* Puts back what a note says, if nobody holds it any more.  One whose owner has ended since
+ * it was opened says nothing, and what bears its name by now is another's. */
 static void recover_one(const char *note_path)
 {
 	char text[PATH_MAX + 64] = "";
+	struct stat st;
 	int fd = open(note_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	ssize_t n;
 
 	if (fd < 0)
 		return;
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 && st.st_nlink) {
 		n = read(fd, text, sizeof(text) - 1);
 		if (n <= 0 || put_back(note_path, text))
 			unlink(note_path);
