@@ -9,11 +9,14 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../host/control.h"
 #include "model.h"
 #include "server.h"
+
+#define PAUSE_NS 100000000
 
 static struct {
 	struct pml_model *m;
@@ -127,19 +130,21 @@ static void serve(int fd)
 
 static void *run(void *unused)
 {
+	const struct timespec pause = { .tv_nsec = PAUSE_NS };
 	int fd;
 
 	(void)unused;
 	for (;;) {
 		fd = accept4(server.listener, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0) {
-			if (errno == EINTR || errno == ECONNABORTED)
-				continue;
-			return NULL;
+			if (errno != EINTR && errno != ECONNABORTED)
+				nanosleep(&pause, NULL); /* descriptors are short: that passes */
+			continue;
 		}
 		serve(fd);
 		close(fd);
 	}
+	return NULL;
 }
 
 int server_start(const char *path, struct pml_model *m, int (*settled)(void))
