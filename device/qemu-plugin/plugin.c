@@ -28,6 +28,7 @@
 
 #include "ivshmem.h"
 #include "model.h"
+#include "number.h"
 #include "pml_device.h"
 #include "qemu_api.h"
 #include "server.h"
@@ -353,28 +354,35 @@ static void *drainer(void *unused)
 
 /* --- start ----------------------------------------------------------------- */
 
-static bool option(const char *arg, struct options *o)
+/* NULL, or what to do about one that is none. */
+static const char *option(const char *arg, struct options *o)
 {
 	const char *value = strchr(arg, '=');
 	size_t n = value ? (size_t)(value++ - arg) : 0;
+	uint64_t bytes = 0;
 
-	if (n == 2 && !strncmp(arg, "fd", n))
+	if ((n == 3 && !strncmp(arg, "ram", n)) || (n == 6 && !strncmp(arg, "memory", n))) {
+		/* 1G would be one byte to strtoull() */
+		if (option_number(value, INT64_MAX, &bytes))
+			return "give a number of bytes, such as 268435456";
+		if (n == 3)
+			o->ram = bytes;
+		else
+			o->memory = bytes;
+	} else if (n == 2 && !strncmp(arg, "fd", n)) {
 		o->fd = (int)strtol(value, NULL, 10);
-	else if (n == 3 && !strncmp(arg, "ram", n))
-		o->ram = strtoull(value, NULL, 0);
-	else if (n == 7 && !strncmp(arg, "control", n))
+	} else if (n == 7 && !strncmp(arg, "control", n)) {
 		o->control = value;
-	else if (n == 6 && !strncmp(arg, "memory", n))
-		o->memory = strtoull(value, NULL, 0);
-	else if (n == 7 && !strncmp(arg, "offload", n))
+	} else if (n == 7 && !strncmp(arg, "offload", n)) {
 		o->offload = !strcmp(value, "on");
-	else if (n == 4 && !strncmp(arg, "user", n))
+	} else if (n == 4 && !strncmp(arg, "user", n)) {
 		p.user_hints = !strcmp(value, "on");
-	else if (n == 6 && !strncmp(arg, "faults", n))
+	} else if (n == 6 && !strncmp(arg, "faults", n)) {
 		o->faults = (unsigned int)strtoul(value, NULL, 0);
-	else
-		return false;
-	return true;
+	} else {
+		return "see the list at the head of plugin.c";
+	}
+	return NULL;
 }
 
 static int start(const struct options *o)
@@ -416,11 +424,13 @@ static int start(const struct options *o)
 int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
 {
 	struct options o = { .fd = -1, .ram = 1ull << 30 };
+	const char *todo;
 	int i, err;
 
 	for (i = 0; i < argc; i++) {
-		if (!option(argv[i], &o)) {
-			say("option", argv[i], "see the list at the head of plugin.c");
+		todo = option(argv[i], &o);
+		if (todo) {
+			say("option", argv[i], todo);
 			return -1;
 		}
 	}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The front-end of the PML device, with its plugin in a QEMU that is played: whom it serves.
-Run by CTest with the paths of pml-qemu and of the played QEMU.
+"""The front-end of the PML device, with its plugin in a QEMU that is played: whom it serves,
+and what it makes of its options.  Run by CTest with the paths of pml-qemu and of the played
+QEMU.
 """
 import contextlib
 import glob
@@ -22,6 +23,7 @@ LAUNCHER, QEMU = sys.argv[1:]
 PATIENCE = 60
 STATUS = 1
 ACCEPT = "288"
+MEMORY_CAP = 11		# in a reply: of the guest's tables and of the host's
 
 
 def command(*options):
@@ -86,6 +88,21 @@ def status(path):
     with dial(path) as connection:
         ask(connection)
         return answer(connection)
+
+
+def test_memory():
+    """The cap is the number of bytes that was given."""
+    with front_end("memory=1048576") as (_, path):
+        assert status(path)[MEMORY_CAP] == 2 * 1048576, status(path)
+
+
+def test_no_number():
+    """What is no number of bytes is refused in words, not taken by its front."""
+    for text in ("1G", "1M", "64k", "1e9", "-1", "all", ""):
+        result = subprocess.run(command("memory=" + text), input="", capture_output=True,
+                                text=True, check=False, timeout=PATIENCE, env=ENVIRONMENT)
+        assert result.returncode == 1, (text, result)
+        assert f"pml: option: memory={text}; give a number of bytes" in result.stderr, result
 
 
 def accepts(process):

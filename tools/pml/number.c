@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* number.c - see number.h; called by options.c and wss.c, and by pml-host.c. */
+/* number.c - see number.h; called by options.c and wss.c, pml-host.c, and the device's plugin.c. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>

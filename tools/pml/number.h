@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * number.h - numbers on a command line, taken whole or refused.  For the options of pml
- * and of pml-host.
+ * number.h - numbers on a command line, taken whole or refused.  For the options of pml,
+ * of pml-host, and of the device's plugin.
  */
 #ifndef PML_TOOL_NUMBER_H
 #define PML_TOOL_NUMBER_H
