@@ -27,6 +27,7 @@
 #define LIMIT 60
 #define MAX_CLIENTS 32
 #define REAP_MS 1000
+#define SHORT_MS 100
 
 /* One connection: a round, or a question. */
 struct client {
@@ -40,6 +41,8 @@ struct client {
 static struct client clients[MAX_CLIENTS];
 static size_t nclients;
 static bool stop;
+/* The last client could not be accepted for want of descriptors. */
+static bool lacking;
 
 /* That of a keeper that was killed.  A file that is no socket refuses connections too. */
 static bool is_socket(const char *path)
@@ -91,6 +94,7 @@ static void accept_client(int listener)
 	struct timeval limit = { .tv_sec = LIMIT };
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 
+	lacking = fd < 0 && errno != EINTR && errno != ECONNABORTED;
 	if (fd < 0)
 		return;
 	if (!permitted(fd) || nclients == MAX_CLIENTS ||
@@ -252,11 +256,12 @@ int serve(int listener, const struct session_how *how)
 	while (!stop) {
 		size_t n = nclients;
 
-		fds[0] = (struct pollfd){ .fd = listener, .events = POLLIN };
+		/* it stays ready while that client waits: it is not looked at for a moment */
+		fds[0] = (struct pollfd){ .fd = lacking ? -1 : listener, .events = POLLIN };
 		fds[1] = (struct pollfd){ .fd = told, .events = POLLIN };
 		for (size_t i = 0; i < n; i++)
 			fds[i + 2] = (struct pollfd){ .fd = clients[i].fd, .events = POLLIN };
-		if (poll(fds, n + 2, REAP_MS) < 0 && errno != EINTR)
+		if (poll(fds, n + 2, lacking ? SHORT_MS : REAP_MS) < 0 && errno != EINTR)
 			break;
 		stop = fds[1].revents;
 		/* from the end: one that goes is replaced by the last */
@@ -265,6 +270,8 @@ int serve(int listener, const struct session_how *how)
 				serve_client(i, how);
 		if (fds[0].revents)
 			accept_client(listener);
+		else
+			lacking = false;
 		session_reap();
 	}
 	while (nclients)
