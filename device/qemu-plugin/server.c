@@ -16,13 +16,29 @@
 #include "model.h"
 #include "server.h"
 
+#define MOST_CLIENTS 16
 #define PAUSE_NS 100000000
+
+struct client {
+	bool there;
+	int fd;
+	uint64_t last;	/* the number of its last request, or of its coming */
+};
 
 static struct {
 	struct pml_model *m;
 	int (*settled)(void);
 	int listener;
-} server;
+	pthread_mutex_t work;	/* held while a request is carried out: one at a time */
+	pthread_mutex_t lock;	/* of what follows */
+	pthread_cond_t left;
+	uint64_t count;
+	struct client clients[MOST_CLIENTS];
+} server = {
+	.work = PTHREAD_MUTEX_INITIALIZER,
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.left = PTHREAD_COND_INITIALIZER,
+};
 
 static void fill(struct pml_control_reply *r, const struct pml_host_summary *s)
 {
@@ -109,23 +125,92 @@ static uint64_t *answer(const struct pml_control_request *q, struct pml_control_
 	return words;
 }
 
-static void serve(int fd)
+static void note(struct client *c)
 {
+	pthread_mutex_lock(&server.lock);
+	c->last = ++server.count;
+	pthread_mutex_unlock(&server.lock);
+}
+
+static void leave(struct client *c)
+{
+	pthread_mutex_lock(&server.lock);
+	close(c->fd);
+	c->there = false;
+	pthread_cond_signal(&server.left);
+	pthread_mutex_unlock(&server.lock);
+}
+
+/* The thread of one client. */
+static void *serve(void *opaque)
+{
+	struct client *c = opaque;
 	struct pml_control_request request;
 	struct pml_control_reply reply;
 	uint64_t *words;
 	bool there = true;
 
-	while (there && pml_control_transfer(fd, &request, sizeof(request), false) &&
+	while (there && pml_control_transfer(c->fd, &request, sizeof(request), false) &&
 	       request.magic == PML_CONTROL_MAGIC) {
+		note(c);
 		memset(&reply, 0, sizeof(reply));
 		reply.magic = PML_CONTROL_MAGIC;
+		pthread_mutex_lock(&server.work);
 		words = answer(&request, &reply);
-		there = pml_control_transfer(fd, &reply, sizeof(reply), true);
+		pthread_mutex_unlock(&server.work);
+		there = pml_control_transfer(c->fd, &reply, sizeof(reply), true);
 		if (there && reply.words)
-			there = pml_control_transfer(fd, words, reply.words * sizeof(*words), true);
+			there = pml_control_transfer(c->fd, words, reply.words * sizeof(*words),
+						     true);
 		free(words);
 	}
+	leave(c);
+	return NULL;
+}
+
+static struct client *find_place(void)
+{
+	size_t i = 0;
+
+	while (i < MOST_CLIENTS && server.clients[i].there)
+		i++;
+	return i < MOST_CLIENTS ? &server.clients[i] : NULL;
+}
+
+static struct client *most_silent(void)
+{
+	struct client *found = server.clients;
+
+	for (size_t i = 1; i < MOST_CLIENTS; i++)
+		if (server.clients[i].last < found->last)
+			found = &server.clients[i];
+	return found;
+}
+
+/* Its place; the most silent one goes for it if there is none. */
+static struct client *take_place(int fd)
+{
+	struct client *c;
+
+	pthread_mutex_lock(&server.lock);
+	while (!(c = find_place())) {
+		shutdown(most_silent()->fd, SHUT_RDWR);
+		pthread_cond_wait(&server.left, &server.lock);
+	}
+	*c = (struct client){ .there = true, .fd = fd, .last = ++server.count };
+	pthread_mutex_unlock(&server.lock);
+	return c;
+}
+
+static void receive(int fd)
+{
+	struct client *c = take_place(fd);
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, serve, c))
+		leave(c);
+	else
+		pthread_detach(thread);
 }
 
 static void *run(void *unused)
@@ -136,13 +221,10 @@ static void *run(void *unused)
 	(void)unused;
 	for (;;) {
 		fd = accept4(server.listener, NULL, NULL, SOCK_CLOEXEC);
-		if (fd < 0) {
-			if (errno != EINTR && errno != ECONNABORTED)
-				nanosleep(&pause, NULL); /* descriptors are short: that passes */
-			continue;
-		}
-		serve(fd);
-		close(fd);
+		if (fd >= 0)
+			receive(fd);
+		else if (errno != EINTR && errno != ECONNABORTED)
+			nanosleep(&pause, NULL);	/* descriptors are short: that passes */
 	}
 	return NULL;
 }

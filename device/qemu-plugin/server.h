@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * server.h - the front-end's end of pml-host's socket: a thread that answers
- * one client after another.
+ * server.h - the front-end's end of pml-host's socket: a thread that takes clients, and
+ * one for each of them, so that none waits for another that is silent.  Requests are
+ * carried out one after another.  Who comes when there are 16 takes the place of the one
+ * that has asked nothing for longest.
  */
 #ifndef PML_SERVER_H
 #define PML_SERVER_H

@@ -105,6 +105,30 @@ def test_no_number():
         assert f"pml: option: memory={text}; give a number of bytes" in result.stderr, result
 
 
+def test_silent():
+    """One that says nothing, or half of what it has to, keeps nobody else waiting."""
+    with front_end() as (_, path), dial(path), dial(path) as half:
+        half.sendall(REQUEST.pack(MAGIC, STATUS, 0, 0, 0)[:7])
+        status(path)
+
+
+def test_silent_crowd():
+    """Nor do ever so many."""
+    with front_end() as (_, path), contextlib.ExitStack() as crowd:
+        for _ in range(100):
+            crowd.enter_context(dial(path))
+        status(path)
+
+
+def test_one_asks_again():
+    """One that goes on asking stays, whoever comes meanwhile."""
+    with front_end() as (_, path), dial(path) as first, contextlib.ExitStack() as crowd:
+        for _ in range(100):
+            ask(first)
+            answer(first)
+            crowd.enter_context(dial(path))
+
+
 def accepts(process):
     """Whether a thread of it waits for clients."""
     for name in glob.glob(f"/proc/{process.pid}/task/*/syscall"):
