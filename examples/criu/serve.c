@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The keeper's side of the protocol: see serve.h.  One thread; a request is answered
- * before the next one is read, and who does not go on within LIMIT seconds is cut off,
- * so that nobody keeps another's process frozen.
+ * The keeper's side of the protocol: see serve.h.  One thread; a connection's request is
+ * answered before its next one is read.  Nobody is waited for in the middle of a message,
+ * so that nobody keeps another's process frozen; who does not go on with one within LIMIT
+ * seconds is cut off.
  */
 #define _GNU_SOURCE
 #include "serve.h"
@@ -17,8 +18,8 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "pml.h"
@@ -34,6 +35,9 @@ struct client {
 	int fd;
 	bool begun;
 	bool committed;
+	time_t moved;	/* when something came from it or went to it last */
+	struct wire_in in;
+	struct wire_out out;
 	uint8_t parent[KEEPER_TOKEN];
 	uint8_t round[KEEPER_TOKEN];
 };
@@ -89,21 +93,12 @@ static bool permitted(int fd)
 	return who.uid == 0 || who.uid == geteuid();
 }
 
-static void accept_client(int listener)
+static time_t now(void)
 {
-	struct timeval limit = { .tv_sec = LIMIT };
-	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	struct timespec t;
 
-	lacking = fd < 0 && errno != EINTR && errno != ECONNABORTED;
-	if (fd < 0)
-		return;
-	if (!permitted(fd) || nclients == MAX_CLIENTS ||
-	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) ||
-	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit))) {
-		close(fd);
-		return;
-	}
-	clients[nclients++] = (struct client){ .fd = fd };
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
 }
 
 static void end_client(size_t i)
@@ -112,8 +107,39 @@ static void end_client(size_t i)
 
 	if (c->begun && !c->committed)
 		session_forget_round(c->round);
+	wire_taken(&c->in);
+	wire_end(&c->out);
 	close(c->fd);
 	clients[i] = clients[--nclients];
+}
+
+/* Of those that are no round the one that is silent for longest goes.  False: all are rounds. */
+static bool make_place(void)
+{
+	size_t found = nclients;
+
+	for (size_t i = 0; i < nclients; i++)
+		if (!clients[i].begun &&
+		    (found == nclients || clients[i].moved < clients[found].moved))
+			found = i;
+	if (found == nclients)
+		return false;
+	end_client(found);
+	return true;
+}
+
+static void accept_client(int listener)
+{
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+	lacking = fd < 0 && errno != EINTR && errno != ECONNABORTED;
+	if (fd < 0)
+		return;
+	if (!permitted(fd) || (nclients == MAX_CLIENTS && !make_place())) {
+		close(fd);
+		return;
+	}
+	clients[nclients++] = (struct client){ .fd = fd, .moved = now() };
 }
 
 static void hello(struct client *c, struct keeper_message *m)
@@ -181,7 +207,7 @@ static void describe(const struct session_how *how, struct spans *text)
 static int answer(struct client *c, const struct session_how *how, struct keeper_message *m,
 		  struct spans *sent)
 {
-	const struct spans *out = NULL;
+	const struct spans *left = NULL;
 	struct spans text = { 0 };
 	int status;
 
@@ -195,7 +221,7 @@ static int answer(struct client *c, const struct session_how *how, struct keeper
 		attach(c, how, m);
 		break;
 	case KEEPER_SCAN:
-		out = scan(c, m);
+		left = scan(c, m);
 		break;
 	case KEEPER_RESET:
 		reset(c, m, sent);
@@ -205,7 +231,7 @@ static int answer(struct client *c, const struct session_how *how, struct keeper
 		break;
 	case KEEPER_STATUS:
 		describe(how, &text);
-		out = &text;
+		left = &text;
 		break;
 	case KEEPER_STOP:
 		stop = true;
@@ -213,24 +239,52 @@ static int answer(struct client *c, const struct session_how *how, struct keeper
 	default:
 		m->status = -EPROTO;
 	}
-	status = wire_send(c->fd, m, out);
+	/* a copy: what is left shrinks with the next question of another */
+	status = wire_begin(&c->out, m, left);
 	spans_free(&text);
 	return status;
 }
 
+/* What came is answered if it is whole, and as much of the answer sent as it takes now. */
+static int go_on(struct client *c, const struct session_how *how)
+{
+	int status;
+
+	if (!c->out.size) {
+		status = wire_receive_some(c->fd, &c->in);
+		if (status == -EPROTO && !wire_begin(&c->out, &c->in.m, NULL))
+			wire_send_some(c->fd, &c->out);	/* it knows us by that */
+		if (!status)
+			status = answer(c, how, &c->in.m, &c->in.spans);
+		if (status)
+			return status;
+		wire_taken(&c->in);
+	}
+	return wire_send_some(c->fd, &c->out);
+}
+
 static void serve_client(size_t i, const struct session_how *how)
 {
-	struct keeper_message m;
-	struct spans sent = { 0 };
-	int status = wire_receive(clients[i].fd, &m, &sent);
+	struct client *c = &clients[i];
+	int status;
 
-	if (!status)
-		status = answer(&clients[i], how, &m, &sent);
-	else if (status == -EPROTO)
-		wire_send(clients[i].fd, &m, NULL);	/* it knows us by that */
-	spans_free(&sent);
-	if (status)
+	c->moved = now();
+	status = go_on(c, how);
+	if (status && status != -EAGAIN)
 		end_client(i);
+}
+
+/* A round may be silent between two messages. */
+static void cut_off(void)
+{
+	time_t since = now() - LIMIT;
+
+	for (size_t i = nclients; i-- > 0;) {
+		const struct client *c = &clients[i];
+
+		if ((!c->begun || c->in.got || c->out.size) && c->moved < since)
+			end_client(i);
+	}
 }
 
 static int signals(void)
@@ -260,7 +314,8 @@ int serve(int listener, const struct session_how *how)
 		fds[0] = (struct pollfd){ .fd = lacking ? -1 : listener, .events = POLLIN };
 		fds[1] = (struct pollfd){ .fd = told, .events = POLLIN };
 		for (size_t i = 0; i < n; i++)
-			fds[i + 2] = (struct pollfd){ .fd = clients[i].fd, .events = POLLIN };
+			fds[i + 2] = (struct pollfd){ .fd = clients[i].fd,
+						      .events = clients[i].out.size ? POLLOUT : POLLIN };
 		if (poll(fds, n + 2, lacking ? SHORT_MS : REAP_MS) < 0 && errno != EINTR)
 			break;
 		stop = fds[1].revents;
@@ -268,6 +323,7 @@ int serve(int listener, const struct session_how *how)
 		for (size_t i = n; i-- > 0 && !stop;)
 			if (fds[i + 2].revents)
 				serve_client(i, how);
+		cut_off();
 		if (fds[0].revents)
 			accept_client(listener);
 		else

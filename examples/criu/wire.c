@@ -89,6 +89,93 @@ int wire_receive(int fd, struct keeper_message *m, struct spans *s)
 	return status;
 }
 
+/* The next piece of a part of a message; 0: the part is whole. */
+static int receive_part(int fd, struct wire_in *in, void *part, size_t begins, size_t size)
+{
+	while (in->got < begins + size) {
+		size_t at = in->got - begins;
+		ssize_t n = recv(fd, (char *)part + at, size - at, MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -ENODATA;
+		in->got += (size_t)n;
+	}
+	return 0;
+}
+
+int wire_receive_some(int fd, struct wire_in *in)
+{
+	int status = receive_part(fd, in, &in->m, 0, sizeof(in->m));
+
+	if (status)
+		return status;
+	in->m.words[sizeof(in->m.words) - 1] = '\0';
+	if (in->m.magic != KEEPER_MAGIC || in->m.nspans > KEEPER_MAX_SPANS)
+		return -EPROTO;
+	if (!in->m.nspans)
+		return 0;
+	if (!in->spans.v) {
+		in->spans.v = malloc(in->m.nspans * sizeof(*in->spans.v));
+		if (!in->spans.v)
+			return -ENOMEM;
+		in->spans.room = in->m.nspans;
+	}
+	status = receive_part(fd, in, in->spans.v, sizeof(in->m),
+			      in->m.nspans * sizeof(*in->spans.v));
+	if (!status)
+		in->spans.n = in->m.nspans;
+	return status;
+}
+
+void wire_taken(struct wire_in *in)
+{
+	spans_free(&in->spans);
+	in->got = 0;
+}
+
+int wire_begin(struct wire_out *out, struct keeper_message *m, const struct spans *s)
+{
+	size_t tail = s ? s->n * sizeof(*s->v) : 0;
+
+	m->magic = KEEPER_MAGIC;
+	m->nspans = s ? s->n : 0;
+	out->data = malloc(sizeof(*m) + tail);
+	if (!out->data)
+		return -ENOMEM;
+	memcpy(out->data, m, sizeof(*m));
+	if (tail)
+		memcpy(out->data + sizeof(*m), s->v, tail);
+	out->size = sizeof(*m) + tail;
+	out->sent = 0;
+	return 0;
+}
+
+int wire_send_some(int fd, struct wire_out *out)
+{
+	while (out->sent < out->size) {
+		ssize_t n = send(fd, out->data + out->sent, out->size - out->sent,
+				 MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		out->sent += (size_t)n;
+	}
+	wire_end(out);
+	return 0;
+}
+
+void wire_end(struct wire_out *out)
+{
+	free(out->data);
+	*out = (struct wire_out){ 0 };
+}
+
 const char *wire_words(int status)
 {
 	switch (status) {

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The keeper, and clients.  Run by CTest with the path of pml-criu.
+"""The keeper and clients that do not behave.  Run by CTest with the path of pml-criu.
 """
 import contextlib
 import os
 import resource
+import select
 import socket
 import struct
 import subprocess
@@ -21,7 +22,7 @@ PATIENCE = 150
 # keeper.h
 MESSAGE = struct.Struct("=IIiiQQ16s200s")
 MAGIC = 0x314b4d50
-HELLO = 1
+HELLO, RESET, COMMIT, STATUS = 1, 4, 5, 6
 
 
 def wait_until(condition, what):
@@ -44,6 +45,11 @@ def command(word, path):
 def status(path):
     return subprocess.run(command("status", path), capture_output=True, text=True, check=False,
                           timeout=PATIENCE)
+
+
+def answers(path):
+    result = status(path)
+    assert result.returncode == 0, result
 
 
 @contextlib.contextmanager
@@ -81,8 +87,8 @@ def dial(path):
     return connection
 
 
-def message(number):
-    return MESSAGE.pack(MAGIC, number, 0, 0, 0, 0, bytes(16), bytes(200))
+def message(number, spans=0):
+    return MESSAGE.pack(MAGIC, number, 0, 0, 0, spans, bytes(16), bytes(200))
 
 
 def answer(connection, number):
@@ -92,6 +98,74 @@ def answer(connection, number):
         raise AssertionError(f"it does not answer: {error!r}") from error
     assert len(data) == MESSAGE.size, f"it has hung up after {len(data)} bytes"
     assert MESSAGE.unpack(data)[1] == number, data
+
+
+def ask(connection, number):
+    connection.sendall(message(number))
+    answer(connection, number)
+
+
+def cut_off(connection):
+    poll = select.poll()
+    poll.register(connection, 0)
+    return bool(poll.poll(0))
+
+
+def test_half_a_message():
+    """Others are answered while one is in the middle of a message."""
+    for half in (message(HELLO)[:7], message(RESET, 5), message(RESET, 5) + bytes(40)):
+        with keeper() as (_, path), dial(path) as silent:
+            silent.sendall(half)
+            answers(path)
+            assert not cut_off(silent), "only when that one was cut off"
+
+
+def test_whole_at_last():
+    """A message that comes piece by piece is answered like any other."""
+    with keeper() as (_, path), dial(path) as slow:
+        for byte in message(HELLO):
+            slow.sendall(bytes((byte,)))
+        answer(slow, HELLO)
+        slow.sendall(message(RESET, 2)[:100])
+        answers(path)
+        slow.sendall((message(RESET, 2) + bytes(20))[100:])
+        answers(path)
+        slow.sendall(bytes(12))
+        answer(slow, RESET)
+        ask(slow, COMMIT)
+
+
+def test_deaf():
+    """Others are answered while one takes none of its answers."""
+    with keeper() as (_, path), dial(path) as deaf:
+        deaf.setblocking(False)
+        refused = asked = 0
+        while refused < 20:
+            try:
+                deaf.send(message(STATUS))
+                refused = 0
+                asked += 1
+            except BlockingIOError:
+                refused += 1
+                time.sleep(0.01)
+        answers(path)
+        assert not cut_off(deaf), "only when that one was cut off"
+        deaf.settimeout(PATIENCE)
+        # the message that did not go as a whole is left out
+        for _ in range(asked - 1):
+            data = deaf.recv(MESSAGE.size, socket.MSG_WAITALL)
+            assert len(data) == MESSAGE.size, len(data)
+            deaf.recv(16 * MESSAGE.unpack(data)[5], socket.MSG_WAITALL)
+
+
+def test_silent_crowd():
+    """Others are answered while ever so many say nothing, and a round among them goes on."""
+    with keeper() as (_, path), dial(path) as one, contextlib.ExitStack() as crowd:
+        ask(one, HELLO)
+        for _ in range(100):
+            crowd.enter_context(dial(path))
+        answers(path)
+        ask(one, COMMIT)
 
 
 def sleeps(process):
