@@ -9,11 +9,14 @@
 #include "serve.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -56,7 +59,26 @@ static bool is_socket(const char *path)
 	return !lstat(path, &st) && S_ISSOCK(st.st_mode);
 }
 
-int serve_listen(const char *path)
+/* Between the look whether a keeper runs there and the moment that ours can be seen to,
+ * another that begins must wait, or one would remove the other's socket.  The folder is what
+ * is locked: that leaves nothing behind.  Ends when this is closed; or -errno. */
+static int lock_folder(const char *path)
+{
+	char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	int fd, status;
+
+	memcpy(folder, path, strlen(path) + 1);
+	fd = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (!flock(fd, LOCK_EX))
+		return fd;
+	status = -errno;
+	close(fd);
+	return status;
+}
+
+static int listen_at(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int fd, status = 0;
@@ -66,8 +88,6 @@ int serve_listen(const char *path)
 		close(fd);
 		return -EALREADY;
 	}
-	if (fd == -ENAMETOOLONG)
-		return fd;
 	if (fd == -ECONNREFUSED && is_socket(path))
 		unlink(path);
 	memcpy(address.sun_path, path, strlen(path) + 1);
@@ -81,6 +101,20 @@ int serve_listen(const char *path)
 		return fd;
 	close(fd);
 	return status;
+}
+
+int serve_listen(const char *path)
+{
+	int fd, lock;
+
+	if (strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
+		return -ENAMETOOLONG;
+	lock = lock_folder(path);
+	if (lock < 0)
+		return lock;
+	fd = listen_at(path);
+	close(lock);
+	return fd;
 }
 
 static bool permitted(int fd)

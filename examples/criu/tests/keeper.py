@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""The keeper and clients that do not behave.  Run by CTest with the path of pml-criu.
+"""The keeper and clients that do not behave, and several keepers at once.  Run by CTest
+with the paths of pml-criu and of stop_at_unlink.
 """
 import contextlib
 import os
 import resource
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -16,13 +18,15 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
                                 "tests", "lib"))
 import tap  # noqa: E402  # pylint: disable=wrong-import-position
 
-KEEPER = sys.argv[1]
+KEEPER, STOP_AT_UNLINK = sys.argv[1:]
 # Longer than the keeper waits for anybody.
 PATIENCE = 150
 # keeper.h
 MESSAGE = struct.Struct("=IIiiQQ16s200s")
 MAGIC = 0x314b4d50
 HELLO, RESET, COMMIT, STATUS = 1, 4, 5, 6
+# System calls, as /proc tells them.
+POLL, FLOCK = "7", "73"
 
 
 def wait_until(condition, what):
@@ -53,9 +57,10 @@ def answers(path):
 
 
 @contextlib.contextmanager
-def begin(path):
+def begin(path, **environment):
     with subprocess.Popen(command("run", path), stdout=subprocess.DEVNULL,
-                          stderr=subprocess.PIPE, text=True) as process:
+                          stderr=subprocess.PIPE, text=True,
+                          env={**os.environ, **environment}) as process:
         try:
             yield process
         finally:
@@ -187,6 +192,35 @@ def test_no_descriptors():
             wait_until(lambda: sleeps(process) > before + 3, "its sleep")
             resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (most, most))
             answer(client, HELLO)
+
+
+def in_call(process, *calls):
+    return read(f"/proc/{process.pid}/syscall").split()[:1] in [[call] for call in calls]
+
+
+def stopped(process):
+    return "State:\tT" in read(f"/proc/{process.pid}/status")
+
+
+def test_two_at_once():
+    """Of two that are started at once where a keeper was killed, one runs, and answers."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = folder + "/socket"
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(path)
+        with contextlib.ExitStack() as stack:
+            one = stack.enter_context(begin(path, LD_PRELOAD=STOP_AT_UNLINK,
+                                            ASAN_OPTIONS="verify_asan_link_order=0"))
+            wait_until(lambda: stopped(one), "the first one's look")
+            other = stack.enter_context(begin(path))
+            wait_until(lambda: in_call(other, FLOCK, POLL), "the other one's look, or more")
+            os.kill(one.pid, signal.SIGCONT)
+            both = one, other
+            wait_until(lambda: any(p.poll() is not None for p in both), "one to end: both run")
+            ended = [p for p in both if p.poll() is not None]
+            assert len(ended) == 1, "none runs"
+            assert "runs there already" in ended[0].stderr.read()
+            answers(path)
 
 
 if os.geteuid():
