@@ -255,6 +255,85 @@ def children(pid):
     return [int(n) for n in read(f"/proc/{pid}/task/{pid}/children").split()]
 
 
+def fill(pipe):
+    """Whoever writes to it now waits."""
+    os.set_blocking(pipe, False)
+    try:
+        while True:
+            os.write(pipe, bytes(4096))
+    except BlockingIOError:
+        os.set_blocking(pipe, True)
+
+
+def waits_for_a_reader(pid):
+    """In write(1) or in poll."""
+    return read(f"/proc/{pid}/syscall").startswith(("1 0x1 ", "7 "))
+
+
+@contextlib.contextmanager
+def nobody_reads(command, *args, full=True):
+    """A pml whose results go to a pipe that is full, or will be: it, and the pipe's ends."""
+    reader, writer = os.pipe()
+    try:
+        if full:
+            fill(writer)
+        with Process([PML, *command, *args], stdout=writer, stderr=subprocess.PIPE) as tracker:
+            if full:
+                wait_until(lambda: waits_for_a_reader(tracker.popen.pid), "a write")
+            yield tracker, reader, writer
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def check_interrupted(tracker, number, what):
+    tracker.popen.send_signal(number)
+    status, err = tracker.end()
+    check(status == 1, what, status, err)
+    check_message(err, "standard output", "interrupted")
+
+
+def test_signal_while_nobody_reads():
+    """A signal ends it while it waits for the reader of its results, and the process goes on
+    as it was."""
+    need_tracking()
+    for command in (("dirty",), ("wss",), ("wss", "--estimator", "geiger")):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with Writer() as writer:
+                with nobody_reads(command, "-p", writer.pid, "--json", "-i", 0.01) as (tracker, *_):
+                    check_interrupted(tracker, number, command)
+                check("TracerPid:\t0\n" in read(f"/proc/{writer.pid}/status"), "traced")
+                writer.write(range(64))
+
+
+def test_signal_before_nobody_reads():
+    """Nor does it wait without end for the reader of what it tells when it is interrupted."""
+    need_tracking()
+    for command in (("dirty",), ("wss",), ("wss", "--estimator", "geiger")):
+        with Writer() as writer:
+            with nobody_reads(command, "-p", writer.pid, "-i", 3600,
+                              full=False) as (tracker, reader, pipe):
+                # the header comes when it tracks
+                check(os.read(reader, 1), "no header")
+                fill(pipe)
+                check_interrupted(tracker, signal.SIGTERM, command)
+            writer.write(range(64))
+
+
+def test_command_gets_the_signal_while_nobody_reads():
+    """The command gets it then too."""
+    need_tracking()
+    for command in (("dirty",), ("wss", "--estimator", "geiger")):
+        with nobody_reads(command, "--json", "-i", 0.01, "--", "sleep", 1000) as (tracker, *_):
+            child, = children(tracker.popen.pid)
+            try:
+                check_interrupted(tracker, signal.SIGTERM, command)
+                check(not os.path.exists(f"/proc/{child}"), "the command runs on")
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+
+
 def test_command_is_not_killed_in_the_middle():
     """When not even the header can be written, the command does not run; one that has begun
     is not killed for it."""
@@ -263,18 +342,13 @@ def test_command_is_not_killed_in_the_middle():
         with tempfile.TemporaryDirectory() as folder:
             begun, done = os.path.join(folder, "begun"), os.path.join(folder, "done")
             reader, writer = os.pipe()
-            # full: who writes waits until its reader has gone
-            os.set_blocking(writer, False)
-            try:
-                while True:
-                    os.write(writer, bytes(4096))
-            except BlockingIOError:
-                os.set_blocking(writer, True)
+            # who writes waits until its reader has gone
+            fill(writer)
             with Process([PML, *command, "--", "sh", "-c", f": >{begun}; sleep 0.5; : >{done}"],
                          stdout=writer, stderr=subprocess.PIPE) as tracker:
                 os.close(writer)
                 pid = tracker.popen.pid
-                wait_until(lambda: read(f"/proc/{pid}/syscall").startswith("1 0x1 "), "a write")
+                wait_until(lambda: waits_for_a_reader(pid), "a write")
                 child, = children(pid)
                 # on its way back into the stop it is shown as running, as one that runs is
                 wait_until(lambda: "State:\tT" in read(f"/proc/{child}/status") or

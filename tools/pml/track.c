@@ -12,6 +12,7 @@
 
 #include "child.h"
 #include "command.h"
+#include "output.h"
 #include "say.h"
 #include "summary.h"
 #include "track.h"
@@ -24,7 +25,7 @@
 struct session {
 	const struct track_options *o;
 	const struct track_printer *printer;
-	FILE *out;
+	struct output out;
 	bool progress;
 	struct pml *tracker;
 	struct wake wake;
@@ -45,35 +46,36 @@ static int fail(struct session *s, const char *message, int error)
 
 static int open_output(struct session *s)
 {
-	s->out = stdout;
-	if (s->o->output) {
-		s->out = fopen(s->o->output, "we");
-		if (!s->out) {
-			s->status = say_failed(s->o->command, "-o %s: cannot write it: %m; "
-					       "give a file that can be made", s->o->output);
-			return -1;
-		}
+	int rc = output_open(&s->out, s->o->output, &s->wake);
+
+	if (rc) {
+		s->status = say_failed(s->o->command, "%s%s: cannot write it: %s; give a file that "
+				       "can be made", s->o->output ? "-o " : "",
+				       output_name(&s->out), strerror(-rc));
+		return -1;
 	}
-	setvbuf(s->out, NULL, _IOFBF, 1 << 20);
 	/* On a terminal the epochs themselves show the progress. */
-	s->progress = !isatty(fileno(s->out));
+	s->progress = !isatty(s->out.fd);
 	return 0;
 }
 
 static int output_failed(struct session *s, int error)
 {
 	s->summary.end = END_ERROR;
-	s->status = say_failed(s->o->command, "%s: cannot write the results: %s; check that "
-			       "there is room and somebody reads",
-			       s->o->output ? s->o->output : "standard output", strerror(-error));
+	s->status = STATUS_FAILED;
+	/* said at the end: it may be that nobody reads that either */
+	if (!s->out.given_up)
+		say_failed(s->o->command, "%s: cannot write the results: %s; check that there is "
+			   "room and somebody reads", output_name(&s->out), strerror(-error));
 	return -1;
 }
 
-static int close_output(struct session *s)
+static void close_output(struct session *s)
 {
-	if (s->o->output && fclose(s->out) && s->status == STATUS_OK)
-		return output_failed(s, -errno);
-	return 0;
+	int rc = output_close(&s->out);
+
+	if (rc && s->status == STATUS_OK)
+		output_failed(s, rc);
 }
 
 static int start_target(struct session *s)
@@ -162,7 +164,7 @@ static int print_epoch(struct session *s)
 	if (pml_get_stats(s->tracker, &stats) == 0)
 		e.memory_bytes = stats.memory_bytes;
 	summary_add(&s->summary, &s->epoch);
-	rc = s->printer->epoch(s->printer->context, s->out, &e);
+	rc = s->printer->epoch(s->printer->context, s->out.file, &e);
 	if (rc)
 		return output_failed(s, rc);
 	say_progress(s->progress, "epoch %" PRIu64 ": %" PRIu64 " pages", s->epoch.number,
@@ -268,7 +270,7 @@ static int begin(struct session *s)
 		return fail(s, pml_message(s->tracker), rc);
 	/* before the command runs, which may still be ended then */
 	if (s->printer->header && !s->o->json) {
-		rc = s->printer->header(s->printer->context, s->out);
+		rc = s->printer->header(s->printer->context, s->out.file);
 		if (rc)
 			return output_failed(s, rc);
 	}
@@ -339,7 +341,7 @@ static void run(struct session *s)
 	}
 	say_progress(s->progress, "%s", "");
 	if (s->status == STATUS_OK || s->summary.end == END_TARGET) {
-		int rc = summary_print(&s->summary, s->out, s->o);
+		int rc = summary_print(&s->summary, s->out.file, s->o);
 
 		if (rc)
 			output_failed(s, rc);
@@ -356,12 +358,16 @@ int track(const struct track_options *o, const struct track_printer *printer)
 	rc = wake_init(&s.wake);
 	if (rc) {
 		say_failed(o->command, "cannot wait for signals: %s", strerror(-rc));
+		output_close(&s.out);
 		return STATUS_FAILED;
 	}
 	if (start_target(&s) == 0)
 		run(&s);
 	epoch_free(&s.epoch);
-	wake_end(&s.wake);
 	close_output(&s);
+	wake_end(&s.wake);
+	if (s.out.given_up)
+		say_failed(o->command, "%s: interrupted, and nobody reads what is left of the "
+			   "results", output_name(&s.out));
 	return s.status;
 }

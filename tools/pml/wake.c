@@ -39,13 +39,6 @@ int wake_init(struct wake *w)
 	return w->signals < 0 ? -errno : 0;
 }
 
-void wake_end(struct wake *w)
-{
-	close(w->signals);
-	if (w->target >= 0)
-		close(w->target);
-}
-
 int wake_watch(struct wake *w, pid_t pid)
 {
 	w->target = pidfd_open(pid, 0);
@@ -68,6 +61,17 @@ static int read_signal(struct wake *w)
 	w->signal = (int)info.ssi_signo;
 	w->from_terminal = info.ssi_code == SI_KERNEL;
 	return 0;
+}
+
+void wake_end(struct wake *w)
+{
+	/* else those that came would end the caller now, who is about to end */
+	while (read_signal(w) == 0)
+		;
+	close(w->signals);
+	if (w->target >= 0)
+		close(w->target);
+	sigprocmask(SIG_SETMASK, &w->former, NULL);
 }
 
 enum wake_reason wake_wait(struct wake *w, uint64_t deadline)

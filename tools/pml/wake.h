@@ -31,6 +31,7 @@ struct wake {
 
 /* Takes over SIGINT, SIGTERM and SIGHUP; returns 0 or -errno. */
 int wake_init(struct wake *w);
+/* Gives them back. */
 void wake_end(struct wake *w);
 
 /* From now on the exit of @pid wakes; returns 0 or -errno. */

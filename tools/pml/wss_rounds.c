@@ -11,6 +11,7 @@
 
 #include "child.h"
 #include "command.h"
+#include "output.h"
 #include "rss.h"
 #include "say.h"
 #include "summary.h"
@@ -28,7 +29,7 @@ struct rounds {
 	struct wake wake;
 	struct child child;
 	struct summary summary;
-	FILE *out;
+	struct output out;
 	bool signalled;		/* whatever else went wrong on the way to the end */
 	int status;
 };
@@ -120,29 +121,30 @@ static const struct method tracker_method = { tracker_begin, tracker_take };
 
 static int open_output(struct rounds *r)
 {
-	r->out = stdout;
-	if (!r->o->output)
-		return 0;
-	r->out = fopen(r->o->output, "we");
-	if (r->out)
-		return 0;
-	return say_failed(r->o->command, "-o %s: cannot write it: %m; give a file that can be made",
-			  r->o->output);
+	int rc = output_open(&r->out, r->o->output, &r->wake);
+
+	if (rc)
+		return say_failed(r->o->command, "%s%s: cannot write it: %s; give a file that can be "
+				  "made", r->o->output ? "-o " : "", output_name(&r->out),
+				  strerror(-rc));
+	return 0;
 }
 
 static int output_failed(struct rounds *r, int error)
 {
 	r->summary.end = END_ERROR;
-	r->status = say_failed(r->o->command, "%s: cannot write the results: %s; check that there "
-			       "is room and somebody reads",
-			       r->o->output ? r->o->output : "standard output", strerror(-error));
+	r->status = STATUS_FAILED;
+	/* said at the end: it may be that nobody reads that either */
+	if (!r->out.given_up)
+		say_failed(r->o->command, "%s: cannot write the results: %s; check that there is "
+			   "room and somebody reads", output_name(&r->out), strerror(-error));
 	return -1;
 }
 
 static int print(struct rounds *r, struct source *s, struct wss_sample *sample)
 {
-	int rc = r->o->json ? wss_print_json(r->out, &s->epoch, sample)
-			    : wss_print_text(r->out, &s->epoch, sample);
+	int rc = r->o->json ? wss_print_json(r->out.file, &s->epoch, sample)
+			    : wss_print_text(r->out.file, &s->epoch, sample);
 
 	if (rc == 0 && r->listener)
 		rc = r->listener->sample(r->listener->context, sample);
@@ -258,7 +260,7 @@ static int begin_all(struct rounds *r)
 		if (r->method->begin(&r->sources[i]))
 			return STATUS_FAILED;
 	/* before the command runs, which may still be ended then */
-	if (!r->o->json && wss_print_header(r->out, r->sources[0].cgroup))
+	if (!r->o->json && wss_print_header(r->out.file, r->sources[0].cgroup))
 		return output_failed(r, -EIO);
 	r->summary.start_ns = wake_now();
 	child_continue(&r->child);
@@ -327,7 +329,7 @@ static void run(struct rounds *r)
 	end_all(r);
 	if (r->o->argv)
 		wait_for_command(r);
-	if (r->summary.end != END_ERROR && summary_print(&r->summary, r->out, r->o))
+	if (r->summary.end != END_ERROR && summary_print(&r->summary, r->out.file, r->o))
 		output_failed(r, -EIO);
 }
 
@@ -378,9 +380,13 @@ int wss_rounds(const struct track_options *o, const struct wss_settings *setting
 		r.sources[i].cgroup = ncgroups ? cgroups[i] : NULL;
 	}
 	run(&r);
-	wake_end(&r.wake);
 	free(r.sources);
-	if (o->output && fclose(r.out) && r.status == STATUS_OK)
-		output_failed(&r, -errno);
+	rc = output_close(&r.out);
+	if (rc && r.status == STATUS_OK)
+		output_failed(&r, rc);
+	wake_end(&r.wake);
+	if (r.out.given_up)
+		say_failed(o->command, "%s: interrupted, and nobody reads what is left of the "
+			   "results", output_name(&r.out));
 	return r.status;
 }
