@@ -85,6 +85,8 @@ struct pml_backend {
  * is asked of it, or written to it, any more.  Whether that has happened: */
 void pml_proc_tracked_by(struct pml_proc *p, int fd);
 bool pml_proc_restored(const struct pml_proc *p);
+/* Files of a process without any, such as a kernel thread, may be opened. */
+bool pml_proc_has_memory(const struct pml_proc *p);
 
 /* Every back-end, in order of preference; backends.c. */
 extern const struct pml_backend *const pml_backends[];

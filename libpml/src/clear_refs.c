@@ -29,11 +29,9 @@ static int lock(int fd)
 
 int pml_clear_refs_take(struct pml_clear_refs *c, struct pml_proc *p)
 {
-	char byte;
 	int err;
 
-	/* a kernel thread, or a zombie, has no mappings */
-	if (pread(p->maps_fd, &byte, 1, 0) != 1)
+	if (!pml_proc_has_memory(p))
 		return -ESRCH;
 	c->owner = getpid();
 	c->fd = openat(p->dirfd, "clear_refs", O_WRONLY | O_CLOEXEC);

@@ -248,6 +248,14 @@ void pml_proc_tracked_by(struct pml_proc *p, int fd)
 	p->tracks_ino = st.st_ino;
 }
 
+/* A kernel thread, or a zombie, has no mappings; its files may still be opened. */
+bool pml_proc_has_memory(const struct pml_proc *p)
+{
+	char byte;
+
+	return pread(p->maps_fd, &byte, 1, 0) == 1;
+}
+
 bool pml_proc_restored(const struct pml_proc *p)
 {
 	struct stat st;

@@ -86,7 +86,8 @@ static int hash_attach(struct pml_proc *p)
 	if (s == MAP_FAILED)
 		return pml_proc_fail(p, -ENOMEM, "hash: out of memory");
 	s->p = p;
-	err = pml_hashes_init(&s->hashes, p);
+	/* Linux 6.1 opens the mem of one that has none */
+	err = pml_proc_has_memory(p) ? pml_hashes_init(&s->hashes, p) : -ESRCH;
 	if (err) {
 		munmap(s, sizeof(*s));
 		if (err == -ESRCH)
