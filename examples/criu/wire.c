@@ -16,85 +16,59 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static int send_all(int fd, const void *data, size_t size)
+/* Of one who waits, on a socket with a limit. */
+static int waited(int status)
 {
-	const char *p = data;
+	return status == -EAGAIN ? -ETIMEDOUT : status;
+}
 
-	while (size) {
-		ssize_t n = send(fd, p, size, MSG_NOSIGNAL);
+/* What is left of it; 0: nothing. */
+static int send_rest(int fd, const void *data, size_t size, size_t *sent, int flags)
+{
+	while (*sent < size) {
+		ssize_t n = send(fd, (const char *)data + *sent, size - *sent,
+				 MSG_NOSIGNAL | flags);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return errno == EAGAIN ? -ETIMEDOUT : -errno;
-		p += n;
-		size -= (size_t)n;
+			return -errno;
+		*sent += (size_t)n;
 	}
 	return 0;
 }
 
-static int receive_all(int fd, void *data, size_t size)
+static int send_all(int fd, const void *data, size_t size)
 {
-	char *p = data;
+	size_t sent = 0;
 
-	while (size) {
-		ssize_t n = recv(fd, p, size, 0);
+	return waited(send_rest(fd, data, size, &sent, 0));
+}
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == EAGAIN ? -ETIMEDOUT : -errno;
-		if (n == 0)
-			return -ENODATA;
-		p += n;
-		size -= (size_t)n;
-	}
-	return 0;
+static void number_spans(struct keeper_message *m, const struct spans *s)
+{
+	m->magic = KEEPER_MAGIC;
+	m->nspans = s ? s->n : 0;
 }
 
 int wire_send(int fd, struct keeper_message *m, const struct spans *s)
 {
 	int status;
 
-	m->magic = KEEPER_MAGIC;
-	m->nspans = s ? s->n : 0;
+	number_spans(m, s);
 	status = send_all(fd, m, sizeof(*m));
 	if (!status && m->nspans)
 		status = send_all(fd, s->v, s->n * sizeof(*s->v));
 	return status;
 }
 
-int wire_receive(int fd, struct keeper_message *m, struct spans *s)
-{
-	int status = receive_all(fd, m, sizeof(*m));
-
-	if (status)
-		return status;
-	m->words[sizeof(m->words) - 1] = '\0';
-	if (m->magic != KEEPER_MAGIC || m->nspans > KEEPER_MAX_SPANS)
-		return -EPROTO;
-	s->n = 0;
-	if (!m->nspans)
-		return 0;
-	if (m->nspans > s->room) {
-		spans_free(s);
-		s->v = malloc(m->nspans * sizeof(*s->v));
-		if (!s->v)
-			return -ENOMEM;
-		s->room = m->nspans;
-	}
-	status = receive_all(fd, s->v, m->nspans * sizeof(*s->v));
-	if (!status)
-		s->n = m->nspans;
-	return status;
-}
-
 /* The next piece of a part of a message; 0: the part is whole. */
-static int receive_part(int fd, struct wire_in *in, void *part, size_t begins, size_t size)
+static int receive_part(int fd, struct wire_in *in, void *part, size_t begins, size_t size,
+			int flags)
 {
 	while (in->got < begins + size) {
 		size_t at = in->got - begins;
-		ssize_t n = recv(fd, (char *)part + at, size - at, MSG_DONTWAIT);
+		ssize_t n = recv(fd, (char *)part + at, size - at, flags);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -107,28 +81,44 @@ static int receive_part(int fd, struct wire_in *in, void *part, size_t begins, s
 	return 0;
 }
 
-int wire_receive_some(int fd, struct wire_in *in)
+static int receive(int fd, struct wire_in *in, int flags)
 {
-	int status = receive_part(fd, in, &in->m, 0, sizeof(in->m));
+	struct spans *s = &in->spans;
+	int status = receive_part(fd, in, &in->m, 0, sizeof(in->m), flags);
 
 	if (status)
 		return status;
 	in->m.words[sizeof(in->m.words) - 1] = '\0';
 	if (in->m.magic != KEEPER_MAGIC || in->m.nspans > KEEPER_MAX_SPANS)
 		return -EPROTO;
-	if (!in->m.nspans)
-		return 0;
-	if (!in->spans.v) {
-		in->spans.v = malloc(in->m.nspans * sizeof(*in->spans.v));
-		if (!in->spans.v)
+	if (in->m.nspans > s->room) {
+		spans_free(s);
+		s->v = malloc(in->m.nspans * sizeof(*s->v));
+		if (!s->v)
 			return -ENOMEM;
-		in->spans.room = in->m.nspans;
+		s->room = in->m.nspans;
 	}
-	status = receive_part(fd, in, in->spans.v, sizeof(in->m),
-			      in->m.nspans * sizeof(*in->spans.v));
+	status = receive_part(fd, in, s->v, sizeof(in->m), in->m.nspans * sizeof(*s->v), flags);
 	if (!status)
-		in->spans.n = in->m.nspans;
+		s->n = in->m.nspans;
 	return status;
+}
+
+int wire_receive(int fd, struct keeper_message *m, struct spans *s)
+{
+	struct wire_in in = { .m = *m, .spans = *s };
+	int status;
+
+	in.spans.n = 0;
+	status = waited(receive(fd, &in, 0));
+	*m = in.m;
+	*s = in.spans;
+	return status;
+}
+
+int wire_receive_some(int fd, struct wire_in *in)
+{
+	return receive(fd, in, MSG_DONTWAIT);
 }
 
 void wire_taken(struct wire_in *in)
@@ -141,8 +131,7 @@ int wire_begin(struct wire_out *out, struct keeper_message *m, const struct span
 {
 	size_t tail = s ? s->n * sizeof(*s->v) : 0;
 
-	m->magic = KEEPER_MAGIC;
-	m->nspans = s ? s->n : 0;
+	number_spans(m, s);
 	out->data = malloc(sizeof(*m) + tail);
 	if (!out->data)
 		return -ENOMEM;
@@ -156,18 +145,11 @@ int wire_begin(struct wire_out *out, struct keeper_message *m, const struct span
 
 int wire_send_some(int fd, struct wire_out *out)
 {
-	while (out->sent < out->size) {
-		ssize_t n = send(fd, out->data + out->sent, out->size - out->sent,
-				 MSG_NOSIGNAL | MSG_DONTWAIT);
+	int status = send_rest(fd, out->data, out->size, &out->sent, MSG_DONTWAIT);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		out->sent += (size_t)n;
-	}
-	wire_end(out);
-	return 0;
+	if (!status)
+		wire_end(out);
+	return status;
 }
 
 void wire_end(struct wire_out *out)
