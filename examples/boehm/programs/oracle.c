@@ -65,7 +65,7 @@ static struct value *new_value(struct part *p, uint64_t id)
 	v->id = id;
 	v->check = boehm_mix(id);
 	if (p->w->plain || (p->w->huge && id % 17 == 0)) {
-		size_t bytes = p->w->huge && id % 8191 == 0 ? LARGE : 64;
+		size_t bytes = id % 8191 == 0 ? LARGE : 64;
 
 		if (p->w->plain)
 			bytes = (size_t)p->w->plain;

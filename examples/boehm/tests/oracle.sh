@@ -4,8 +4,6 @@
 # here; with its hooks taken away it does.  Run by CTest, by tests/long/boehm, and
 # in guests.
 #   oracle.sh PROGRAMS RUNS [BACKEND]...
-# The tests are called by name.
-# shellcheck disable=SC2317
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/lib/tap.sh
@@ -17,15 +15,8 @@ shift 2
 
 # shellcheck source=examples/boehm/tests/many.sh
 . "$here/many.sh"
-
-loses()
-{
-	local status=0
-
-	env PML_BACKEND="$1" timeout 300 "$oracle" --need --control --writes 100000 || status=$?
-	# lost, or so badly that the program fell over them
-	[ "$status" -eq 1 ] || [ "$status" -eq 139 ]
-}
+# shellcheck source=examples/boehm/tests/loses.sh
+. "$here/loses.sh"
 
 for backend; do
 	status=0
@@ -36,6 +27,7 @@ for backend; do
 		continue
 	fi
 	tap_run "$backend: $runs runs lose no object" many "$oracle" "$runs" "$backend"
-	tap_run "$backend: without the hooks objects are lost" loses "$backend"
+	tap_run "$backend: without the hooks objects are lost" loses env PML_BACKEND="$backend" \
+		timeout 300 "$oracle" --need --control --writes 100000
 done
 tap_done
