@@ -2,7 +2,7 @@
 /*
  * pause.h - waits for a while, whatever signals the program handles meanwhile.
  * Used where something else must have had that time: clear_refs.c,
- * inject_copies.c, inject_target.c, strays.c.
+ * inject_copies.c, inject_target.c, strays.c, uffd.c.
  */
 #ifndef PML_PAUSE_H
 #define PML_PAUSE_H

@@ -4,6 +4,7 @@
 #include "uffd.h"
 #include "broken.h"
 #include "kernel_abi.h"
+#include "pause.h"
 
 #include <errno.h>
 
@@ -63,20 +64,32 @@ static void find_lost(struct pml_proc *p, pml_uffd_lost_fn *has_lost, const stru
 }
 
 /*
- * The area with the space around it, which may be the neighbours' by now: they can
- * have grown into it, and to register a part of them would split them.  So each is
- * registered too, if it can be: the one below from its start on, the one above with
- * the space behind it, because what grows, grows upwards.
+ * What to ask for, for the sake of one area, from the most to the least: the last is
+ * the area with the space around it.  That may be the neighbours' by now: they can
+ * have grown into it, and what holds for a part of them only splits them.  So each
+ * comes too, if it can: the one below from its start on, the one above with the space
+ * behind it, because what grows, grows upwards.
  */
-static int register_around(struct pml_proc *p, int uffd, pml_uffd_lost_fn *has_lost,
-			   const struct pml_area *a)
+struct spans {
+	struct pml_span at[4];
+	unsigned int n;
+	struct pml_span all;	/* with both neighbours, whether it is asked for or not */
+};
+
+static void add_span(struct spans *s, uint64_t start, uint64_t end)
 {
-	const struct pml_area *first = pml_areas_at(&p->pieces), *last = first + p->pieces.n - 1;
+	s->at[s->n].start = start;
+	s->at[s->n++].end = end;
+}
+
+static struct spans spans_around(const struct pml_areas *list, const struct pml_area *a)
+{
+	const struct pml_area *first = pml_areas_at(list), *last = first + list->n - 1;
 	const uint64_t part = a->flags & PML_AREA_HUGETLB ? (1ull << a->granule_shift) - 1 : 0;
 	/* huge pages by whole ones */
 	const uint64_t start = (a->around_start + part) & ~part, end = a->around_end & ~part;
 	const struct pml_area *below = a, *above = a;
-	int err = -EINVAL;
+	struct spans s = { .n = 0 };
 
 	/* pieces of the same mapping have the same space around it */
 	while (below > first && below->around_start == a->around_start)
@@ -89,16 +102,30 @@ static int register_around(struct pml_proc *p, int uffd, pml_uffd_lost_fn *has_l
 		above = a;
 	while (below > first && below != a && below[-1].around_start == below->around_start)
 		below--;
+	s.all.start = below->start < start ? below->start : start;
+	s.all.end = above->around_end > end ? above->around_end : end;
+	/* broken: whatever has grown meanwhile is split */
+	if (below != a && above != a && !pml_broken("split"))
+		add_span(&s, below->start, above->around_end);
+	if (below != a && !pml_broken("split"))
+		add_span(&s, below->start, end);
+	if (above != a && !pml_broken("split"))
+		add_span(&s, start, above->around_end);
+	add_span(&s, start, end);
+	return s;
+}
+
+static int register_around(struct pml_proc *p, int uffd, pml_uffd_lost_fn *has_lost,
+			   const struct pml_area *a)
+{
+	const struct spans s = spans_around(&p->pieces, a);
+	int err = -EINVAL;
+
 	if (!pml_broken("no-neighbours"))
-		find_lost(p, has_lost, a, below->start < start ? below->start : start,
-			  above->around_end > end ? above->around_end : end);
-	if (below != a && above != a)
-		err = register_range(uffd, below->start, above->around_end);
-	if (err && below != a)
-		err = register_range(uffd, below->start, end);
-	if (err && above != a)
-		err = register_range(uffd, start, above->around_end);
-	return err ? register_range(uffd, start, end) : 0;
+		find_lost(p, has_lost, a, s.all.start, s.all.end);
+	for (unsigned int i = 0; err && i < s.n; i++)
+		err = register_range(uffd, s.at[i].start, s.at[i].end);
+	return err;
 }
 
 /* How often a mapping is looked at again whose surroundings change all the time. */
@@ -211,18 +238,41 @@ static bool has_some(const struct pml_areas *l, size_t *at, const struct pml_are
 	return *at < l->n && w[*at].start < a->end;
 }
 
-/* 0; -EINVAL: what is there is none of ours; -EAGAIN. */
-static int unregister_range(int uffd, uint64_t start, uint64_t end)
+/* 0; -EINVAL: not all that is there can be ours; -EAGAIN. */
+static int unregister_range(int uffd, const struct pml_span *at)
 {
-	struct uffdio_range range = { .start = start, .len = end - start };
-	int err = register_range(uffd, start, end);
+	struct uffdio_range range = { .start = at->start, .len = at->end - at->start };
+	int err = register_range(uffd, at->start, at->end);
 
 	/* refused if another one has it, from whom older kernels would take it */
 	if (err == -EBUSY || err == -EPERM)
-		return 0;
+		return -EINVAL;
+	/* broken: what is split now is so for long */
+	if (pml_broken("split"))
+		pml_pause_ns(200000);
 	if (ioctl(uffd, UFFDIO_UNREGISTER, &range) == 0)
 		return 0;
 	return err == -EINVAL ? err : -EAGAIN;
+}
+
+/*
+ * The area, and what comes with it: to register the area alone, as unregister_range does,
+ * splits what has grown into the space beside it, and a program that calls mremap at that
+ * moment gets EFAULT.  Sets how far it is done.
+ */
+static int unregister_around(struct pml_proc *p, int uffd, const struct pml_area *a,
+			     uint64_t *done)
+{
+	const struct pml_span alone = { .start = a->start, .end = a->end };
+	const struct spans s = spans_around(&p->scratch, a);
+	unsigned int i = 0;
+	int err;
+
+	do {
+		err = unregister_range(uffd, &s.at[i]);
+	} while (err == -EINVAL && ++i < s.n);
+	*done = err ? a->end : s.at[i].end;
+	return err ? unregister_range(uffd, &alone) : 0;
 }
 
 void pml_uffd_unregister_all(struct pml_proc *p, int uffd)
@@ -234,6 +284,7 @@ void pml_uffd_unregister_all(struct pml_proc *p, int uffd)
 
 	for (int i = 0; again && i < TRIES; i++) {
 		size_t armed = 0, pieces = 0;
+		uint64_t done = 0;
 
 		again = false;
 		if (pml_maps_read(p->maps_fd, p->pool, &p->text, &p->scratch, &facts))
@@ -242,11 +293,9 @@ void pml_uffd_unregister_all(struct pml_proc *p, int uffd)
 			const struct pml_area *a = pml_areas_at(&p->scratch) + k;
 
 			/* what a collect registered that failed later is in its pieces only */
-			if (!has_some(&p->armed, &armed, a) && !has_some(&p->pieces, &pieces, a))
-				continue;
-			/* with the space around it, as it was registered */
-			if (unregister_range(uffd, a->around_start, a->around_end))
-				again |= unregister_range(uffd, a->start, a->end) == -EAGAIN;
+			if (a->end > done && (has_some(&p->armed, &armed, a) ||
+					      has_some(&p->pieces, &pieces, a)))
+				again |= unregister_around(p, uffd, a, &done) == -EAGAIN;
 		}
 	}
 }
