@@ -165,6 +165,28 @@ def test_not_put_back():
         check(it.high() == str(300 * MIB), it.high())
 
 
+def test_still_not_put_back():
+    """A start that cannot put it back either does not forget what it was."""
+    with group() as it, group() as other:
+        it.put("memory.high", f"{300 * MIB}\n")
+        with Tracker(*it.options(), command="wss") as tracker:
+            until(tracker, limited)
+            tracker.popen.kill()
+            tracker.popen.wait()
+        path = os.path.join(it.path, "memory.high")
+        os.rename(path, path + ".away")
+        os.mkdir(path)
+        result = run("wss", *it.options("-n", 1))
+        check(result.returncode == 1, result.returncode)
+        check_message(result.stderr, it.path, "could not be put back")
+        os.rmdir(path)
+        os.rename(path + ".away", path)
+        check(it.high() != str(300 * MIB), "it was put back: this proves nothing")
+        result = run("wss", *other.options("-n", 1))
+        check(result.returncode == 0, result.stderr)
+        check(it.high() == str(300 * MIB), it.high())
+
+
 def test_ended_meanwhile():
     """A start beside the end of a run and the begin of the next leaves that one's limit alone."""
     with group() as it, group() as other:

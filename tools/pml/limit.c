@@ -181,10 +181,13 @@ static int write_note(struct limit *l)
 	return pwrite(l->note, text, (size_t)n, 0) == n && fsync(l->note) == 0 ? 0 : -EIO;
 }
 
-/* The note, locked; somebody who looks for what is to be put back may hold it shortly. */
+/* The note, locked; somebody who looks for what is to be put back may hold it shortly.
+ * One that says something still is of a run that was killed, and it is not to be
+ * forgotten what was there before that: -EUCLEAN. */
 static int open_note(struct limit *l)
 {
 	struct stat st;
+	bool is_ours;
 
 	if (fstat(l->directory, &st))
 		return -errno;
@@ -195,11 +198,14 @@ static int open_note(struct limit *l)
 		l->note = open(l->note_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 		if (l->note < 0)
 			return -errno;
-		if (flock(l->note, LOCK_EX | LOCK_NB) == 0 && fstat(l->note, &st) == 0 &&
-		    st.st_nlink)
+		is_ours = flock(l->note, LOCK_EX | LOCK_NB) == 0 && fstat(l->note, &st) == 0 &&
+			  st.st_nlink;
+		if (is_ours && !st.st_size)
 			return 0;
 		close(l->note);
 		l->note = -1;
+		if (is_ours)
+			return -EUCLEAN;
 		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
 	}
 	return -EBUSY;
@@ -219,6 +225,10 @@ static int refuse(struct limit *l, const char *path, int error)
 {
 	if (error == -EBUSY)
 		say_failed("wss", "cgroup %s: another run limits it already; end that one", path);
+	else if (error == -EUCLEAN)
+		say_failed("wss", "cgroup %s: memory.high is as a run that was killed left it, and "
+			   "what was there before could not be put back; run this again, or "
+			   "write it there: %s has it", path, l->note_path);
 	else if (error == -ENOENT)
 		say_failed("wss", "cgroup %s: it has no memory.high; name a cgroup v2 below the "
 			   "root whose parent has +memory in cgroup.subtree_control", path);
