@@ -175,6 +175,12 @@ static enum verdict anon_4(const struct context *c)
 	return race(c, ORACLE_ANON, 0, "race 4", 0);
 }
 
+/* What is written between a look and the next step is the last word for long. */
+static enum verdict anon_rarely(const struct context *c)
+{
+	return race(c, ORACLE_ANON, 0, "rarely 4", 0);
+}
+
 static enum verdict anon_thp(const struct context *c)
 {
 	return race(c, ORACLE_ANON, 1, "race 3", 0);
@@ -231,6 +237,7 @@ static enum verdict adaptive(const struct context *c)
 const struct truth truths_race[] = {
 	{ "race", "anon, 1 writer", anon_1, BOTH, false },
 	{ "race", "anon, 4 writers", anon_4, BOTH, false },
+	{ "race", "anon, 4 writers that write rarely", anon_rarely, BOTH, false },
 	{ "race", "anon, huge pages, 3 writers", anon_thp, BOTH, false },
 	{ "race", "memfd, 3 writers", memfd, BOTH, false },
 	{ "race", "private file, 3 writers", file_private, BOTH, false },

@@ -51,6 +51,12 @@ struct worker {
 	uint64_t count;		/* ... so that no number is stored twice */
 };
 
+enum pace {
+	STEADY,
+	RARELY,		/* with a pause after each write */
+	CHURNING,	/* one thread drops and remaps instead */
+};
+
 struct oracle_private {
 	int fd;
 	bool moved;		/* a part was: see spare_from */
@@ -74,7 +80,7 @@ struct oracle_private {
 	struct worker racers[MAX_THREADS];
 	atomic_int racing;	/* of these, how many have written something */
 	int nracers;
-	bool churn;
+	enum pace pace;
 	atomic_bool stop;
 	struct oracle_io *io;	/* rings, descriptors, mappings held open */
 	pthread_t syncer;	/* writes the file back without end */
@@ -754,7 +760,8 @@ static void churn_once(struct oracle *o, uint64_t *random)
 
 /*
  * Each thread counts in words of its own, one of many in random pages: what a
- * word held last is what must be in the tracker's copy at the end.
+ * word held last is what must be in the tracker's copy at the end.  Threads that
+ * write rarely do not come to a page again that was lost before they are stopped.
  */
 static void *race(void *arg)
 {
@@ -771,7 +778,7 @@ static void *race(void *arg)
 		size_t page = (r >> 1) % among, slot = (r >> 40) % slots;
 		uint64_t *words = (uint64_t *)(o->base + page * o->page);
 
-		if (p->churn && w->index == 0)
+		if (p->pace == CHURNING && w->index == 0)
 			churn_once(o, &w->random);
 		else
 			__atomic_store_n(&words[slot * MAX_THREADS + (size_t)w->index],
@@ -780,13 +787,15 @@ static void *race(void *arg)
 			racing = true;
 			atomic_fetch_add(&p->racing, 1);
 		}
+		if (p->pace == RARELY)
+			usleep(50);
 	}
 	return NULL;
 }
 
 /* A race has begun when each has written: on a busy machine a thread may come to run
  * so late that all is over. */
-static int race_begin(struct oracle *o, size_t n, bool churn)
+static int race_begin(struct oracle *o, size_t n, enum pace pace)
 {
 	struct oracle_private *p = o->priv;
 
@@ -794,7 +803,7 @@ static int race_begin(struct oracle *o, size_t n, bool churn)
 		return -EINVAL;
 	atomic_store(&p->stop, false);
 	atomic_store(&p->racing, 0);
-	p->churn = churn;
+	p->pace = pace;
 	for (size_t i = 0; i < n; i++) {
 		struct worker *w = &p->racers[i];
 
@@ -813,14 +822,19 @@ static int race_begin(struct oracle *o, size_t n, bool churn)
 
 static int cmd_race(struct oracle *o, size_t n)
 {
-	return race_begin(o, n, false);
+	return race_begin(o, n, STEADY);
+}
+
+static int cmd_rarely(struct oracle *o, size_t n)
+{
+	return race_begin(o, n, RARELY);
 }
 
 static int cmd_churn(struct oracle *o, size_t n)
 {
 	if (o->spec.kind != ORACLE_ANON)
 		return -ENOTSUP;
-	return race_begin(o, n, true);
+	return race_begin(o, n, CHURNING);
 }
 
 static int cmd_stop(struct oracle *o, size_t n)
@@ -933,6 +947,7 @@ static const struct {
 	{ "pageout", cmd_pageout },   { "swapwrite", cmd_swapwrite },
 	{ "merge", cmd_merge },	      { "unmerge", cmd_unmerge },
 	{ "alias", cmd_alias },	      { "race", cmd_race },
+	{ "rarely", cmd_rarely },
 	{ "churn", cmd_churn },	      { "stop", cmd_stop },
 	{ "pin", cmd_pin },	      { "pinread", cmd_pinread },
 	{ "direct", cmd_direct },     { "share", cmd_share },

@@ -88,6 +88,7 @@ void oracle_close(struct oracle *o);
  *   unmerge          each has its own again, and KSM has forgotten them
  *   alias N          writes N pages through another mapping of the same file
  *   race T           T threads begin to write random pages without end
+ *   rarely T         as race, with a pause after each write
  *   churn T          as race, with one thread that drops and remaps too
  *   stop             ends the race
  *   pin N            registers the first N pages as an io_uring buffer
