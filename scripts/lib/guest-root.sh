@@ -7,8 +7,8 @@
 
 guest_root_suite=trixie
 # busybox is the first process's tool box; the libraries are what this
-# project's own programs link; the rest is what they track.
-guest_root_packages=busybox-static,kmod,procps,iproute2,psmisc,strace,\
+# project's own programs link; udev has pml.ko's rule; the rest is what they track.
+guest_root_packages=busybox-static,kmod,udev,procps,iproute2,psmisc,strace,\
 libjansson4,libnuma1,libxxhash0,libcriterion3,liburing2,\
 criu,redis-server,redis-tools,guile-3.0,ecl,tkrzw-utils,stress-ng,libgc1
 
