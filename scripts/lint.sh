@@ -74,8 +74,9 @@ lint_clang_tidy()
 	[ -f "$database" ] || pml_build clang >/dev/null
 	mapfile -t files < <(jq -r '.[].file' "$database" | sort -u | grep '\.c$')
 	[ "${#files[@]}" -gt 0 ] || nothing "no C files"
-	printf '%s\n' "${files[@]}" |
-		xargs -d '\n' -n 1 -P 2 clang-tidy --quiet -p build/clang 2>/dev/null
+	# what nobody has asked for any more
+	find "$(pml_cache_dir)"/tidy -type f -mtime +14 -delete 2>/dev/null || true
+	printf '%s\n' "${files[@]}" | xargs -d '\n' -n 1 -P 2 scripts/lib/tidy.sh
 }
 
 lint_cppcheck()
