@@ -216,8 +216,14 @@ def test_command_ends():
 def test_command_is_waited_for():
     """After -n epochs the command is waited for, not killed."""
     need_tracking()
-    result, summary = summary_of("-n", 1, "--", "sh", "-c", "sleep 0.5; exit 3")
-    check(result.returncode == 0, result.stderr)
+    with tempfile.NamedTemporaryFile() as file:
+        # until that epoch is there, but not for ever
+        script = (f"i=0; while [ ! -s {file.name} ] && [ $i -lt 400 ]; "
+                  "do i=$((i + 1)); sleep 0.05; done; exit 3")
+        result = run("dirty", "-i", 0.05, "--json", "--summary", "-n", 1, "-o", file.name,
+                     "--", "sh", "-c", script)
+        check(result.returncode == 0, result.stderr)
+        summary = json.loads(file.read().splitlines()[-1])
     check(summary["end"] == "count" and summary["command"]["status"] == 3, summary)
 
 
