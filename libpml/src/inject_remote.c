@@ -72,6 +72,7 @@ struct pml_ptrace_dispatch {
 /* Bounds, in nanoseconds. */
 static const uint64_t stop_limit = 2000000000;		/* for the target to stop, once all were tried */
 static const uint64_t stop_share = 100000000;		/* for one thread, if there are others */
+static const uint64_t starved_limit = 10000000000;	/* for one that only lacks a processor */
 static const uint64_t patience_limit = 1000000000;	/* for a thread to leave its call */
 static const uint64_t patience_step = 500000;
 static const uint64_t seize_pause = 200000;		/* before a refused PTRACE_SEIZE is repeated */
@@ -88,6 +89,7 @@ struct session {
 	bool suspended;		/* seccomp is suspended while we trace */
 	pml_regs saved;
 	uint64_t mask;		/* its signal mask */
+	uint64_t starved_ns;	/* until then it may lack a processor; 0: no longer than others */
 	uint64_t begin_ns;	/* when the stop was asked for */
 	uint64_t window_begin_ns;
 };
@@ -275,6 +277,18 @@ static unsigned long held_signal(int status)
 	return (status >> 8) == 0 && !is_call_stop(status) ? (unsigned long)status : 0;
 }
 
+/* Whether the thread would stop at once if it had a processor. */
+static bool is_runnable(const struct session *s)
+{
+	const char *state;
+	char text[4096];
+
+	if (read_status(s, s->tid, text, sizeof(text)))
+		return false;
+	state = field(text, "\nState:");
+	return state && *state == 'R';
+}
+
 /* Waits until the thread is in an event stop, passing signals on meanwhile. */
 static int wait_event_stop(const struct session *s, uint64_t deadline)
 {
@@ -282,6 +296,10 @@ static int wait_event_stop(const struct session *s, uint64_t deadline)
 		int status = 0;
 		int r = wait_stop(s->tid, deadline, &status);
 
+		if (r == 0 && now_ns() < s->starved_ns && is_runnable(s)) {
+			deadline = now_ns() + stop_share;
+			continue;
+		}
 		if (r <= 0)
 			return r;
 		if (is_event_stop(status))
@@ -803,6 +821,7 @@ static void try_in_turn(struct session *s, bool *pending)
 
 	for (i = 0; i < n; i++) {
 		limit = n > 1 ? stop_share : stop_limit;
+		s->starved_ns = n > 1 ? 0 : now_ns() + starved_limit;
 
 		if (!try_thread(s, &s->job->threads[i], false, limit) || !another_may_do(s))
 			return;
@@ -811,6 +830,7 @@ static void try_in_turn(struct session *s, bool *pending)
 		if (s->reply.where != PML_WHERE_GONE)
 			worst = s->reply;
 	}
+	s->starved_ns = now_ns() + starved_limit;
 	for (i = 0; i < n && n > 1; i++) {
 		if (!pending[i])
 			continue;

@@ -226,7 +226,7 @@ static int explain(const struct pml_remote_job *job, const struct pml_remote_rep
 		return pml_inject_say(words, -EBUSY,
 				      "process %d: it did not stop within 2 seconds (uninterruptible "
 				      "sleep, a vfork whose child has not called exec, or a frozen "
-				      "cgroup); try again later", pid);
+				      "cgroup), or had no processor for 10; try again later", pid);
 	case PML_WHERE_GONE:
 		return pml_inject_say(words, -ESRCH,
 				      "process %d: it ended, or called exec, meanwhile; try again if it "

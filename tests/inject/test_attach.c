@@ -18,6 +18,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -220,25 +221,70 @@ static void long_epoll_is_not_cut(void)
 	target_kill(&target);
 }
 
+/* Where a hog and those that it keeps from running are. */
+static int on_first_processor(pid_t pid)
+{
+	cpu_set_t first;
+
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	return sched_setaffinity(pid, sizeof(first), &first);
+}
+
 /* Keeps the first processor for itself.  Its pid, or -errno. */
 static pid_t hog(void)
 {
 	const struct sched_param high = { .sched_priority = 50 };
-	cpu_set_t first;
-	pid_t pid;
+	pid_t pid = fork();
 
-	CPU_ZERO(&first);
-	CPU_SET(0, &first);
-	pid = fork();
 	if (pid)
 		return pid;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (sched_setaffinity(0, sizeof(first), &first) ||
-	    sched_setscheduler(0, SCHED_FIFO, &high))
+	if (on_first_processor(0) || sched_setscheduler(0, SCHED_FIFO, &high))
 		_exit(TAP_SKIP_ALL);
 	for (clock_t end = clock() + CLOCKS_PER_SEC * 2 / 5; clock() < end;)
 		;
 	_exit(0);
+}
+
+/* The same for longer than the kernel lets such a one: by weight, against one that has
+ * next to none until the hog ends. */
+static pid_t hog_by_weight(pid_t other)
+{
+	const struct sched_param none = { .sched_priority = 0 };
+	struct timespec now;
+	time_t end;
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (on_first_processor(0) || on_first_processor(other) ||
+	    setpriority(PRIO_PROCESS, 0, -20) || sched_setscheduler(other, SCHED_IDLE, &none))
+		_exit(TAP_SKIP_ALL);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	for (end = now.tv_sec + 4; now.tv_sec < end;)
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	_exit(sched_setscheduler(other, SCHED_OTHER, &none) ? 1 : 0);
+}
+
+/* It would stop, but does not come to it for some seconds. */
+static void without_a_processor(void)
+{
+	struct target target = target_start(run_registers);
+	pid_t pid = hog_by_weight(target.pid);
+	unsigned int failed;
+	int status = 0;
+
+	usleep(20000);
+	failed = attach_times(target.pid, 1, 0, NULL);
+	waitpid(pid, &status, 0);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == TAP_SKIP_ALL)
+		tap_skip("no right to a high priority", "a process without a processor");
+	else
+		tap_ok(!failed && !status,
+		       "a process that gets no processor for some seconds can be attached to");
+	tap_ok(target_end(&target, 0), "it finds nothing wrong");
 }
 
 /* Its main thread gets no processor until another thread has been used. */
@@ -300,5 +346,6 @@ int main(void)
 	dead_main_thread();
 	long_epoll_is_not_cut();
 	who_stops_late_does_not_notice();
+	without_a_processor();
 	return tap_done();
 }
