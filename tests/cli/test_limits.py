@@ -130,14 +130,19 @@ def test_terminated():
             check(it.high() == str(300 * MIB), it.high())
 
 
+def leave_limited(it):
+    """As a run that was killed does, where there had been 300 MiB."""
+    it.put("memory.high", f"{300 * MIB}\n")
+    with Tracker(*it.options(), command="wss") as tracker:
+        until(tracker, limited)
+        tracker.popen.kill()
+        tracker.popen.wait()
+
+
 def test_killed():
     """After a kill the next start puts back what was there, and says so."""
     with group() as it, group() as other:
-        it.put("memory.high", f"{300 * MIB}\n")
-        with Tracker(*it.options(), command="wss") as tracker:
-            until(tracker, limited)
-            tracker.popen.kill()
-            tracker.popen.wait()
+        leave_limited(it)
         check(it.high() != str(300 * MIB), "it was not left limited: this proves nothing")
         result = run("wss", *other.options("-n", 1))
         check(result.returncode == 0, result.stderr)
@@ -168,11 +173,7 @@ def test_not_put_back():
 def test_still_not_put_back():
     """A start that cannot put it back either does not forget what it was."""
     with group() as it, group() as other:
-        it.put("memory.high", f"{300 * MIB}\n")
-        with Tracker(*it.options(), command="wss") as tracker:
-            until(tracker, limited)
-            tracker.popen.kill()
-            tracker.popen.wait()
+        leave_limited(it)
         path = os.path.join(it.path, "memory.high")
         os.rename(path, path + ".away")
         os.mkdir(path)
