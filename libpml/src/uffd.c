@@ -105,11 +105,13 @@ static struct spans spans_around(const struct pml_areas *list, const struct pml_
 	s.all.start = below->start < start ? below->start : start;
 	s.all.end = above->around_end > end ? above->around_end : end;
 	/* broken: whatever has grown meanwhile is split */
-	if (below != a && above != a && !pml_broken("split"))
+	if (pml_broken("split"))
+		below = above = a;
+	if (below != a && above != a)
 		add_span(&s, below->start, above->around_end);
-	if (below != a && !pml_broken("split"))
+	if (below != a)
 		add_span(&s, below->start, end);
-	if (above != a && !pml_broken("split"))
+	if (above != a)
 		add_span(&s, start, above->around_end);
 	add_span(&s, start, end);
 	return s;
